@@ -1,1 +1,3 @@
+//! quartet-operator: arguments, then the library.
+
 fn main() {}

@@ -1,0 +1,10 @@
+//! quartet-operator: turns the custom resources of `quartet.dev` into StatefulSets and Services and keeps them.
+//!
+//! `reconcile` is the one driver, `plan` the data it carries out, `kube/` the only code that holds a Kubernetes
+//! client, a folder per kind what is known about that kind. What never lives here: the data plane. It keeps
+//! itself alive without the operator.
+
+pub mod failure;
+pub mod kube;
+pub mod plan;
+pub mod reconcile;

@@ -1,0 +1,146 @@
+//! The one generic driver: observe → validate → plan → execute → report.
+//!
+//! A custom resource is a [`Kind`]: `validate`, `plan` and `status` are pure, `observe` and `call` do IO. Kinds
+//! never import each other and hold no memory between reconciliations.
+//!
+//! Every child carries the labels `app.kubernetes.io/managed-by: quartet`, `app.kubernetes.io/name: <Kind::LABEL>`
+//! and `app.kubernetes.io/instance: <name of the resource>`; pods and claims too. Watches find by them which
+//! resource a change concerns.
+
+use std::fmt::{Debug, Display};
+
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use crate::{
+    failure::{Class, Failure},
+    kube::Context,
+    plan::{ObjectKind, Plan},
+};
+
+/// One custom resource and what is known about keeping it.
+pub trait Kind: Send + Sync + 'static {
+    type Resource: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
+    /// All that `observe` gathered: plain data.
+    type Seen: Send + Sync;
+    /// A spec that can be built from without failing.
+    type Valid: Send + Sync;
+    /// A command to a member.
+    type Call: Clone + Debug + Display + PartialEq + Send + Sync;
+    type Status: Serialize;
+
+    /// The value of `app.kubernetes.io/name` on all children, and the kind's name in metrics: `synccluster`.
+    const LABEL: &'static str;
+
+    /// Live reads and probes. A member that doesn't answer is an observation, not a failure.
+    fn observe(
+        ctx: &Context,
+        obj: &Self::Resource,
+    ) -> impl Future<Output = Result<Self::Seen, Failure>> + Send;
+
+    fn validate(obj: &Self::Resource, seen: &Self::Seen, given: &Given) -> Result<Self::Valid, Vec<Fault>>;
+
+    /// `obj` carries the spec that `valid` was made of: the present one, or the last accepted one.
+    fn plan(obj: &Self::Resource, valid: &Self::Valid, seen: &Self::Seen, given: &Given) -> Plan<Self::Call>;
+
+    /// Carries out one command. A refusal by the member is a failure of class Conflict.
+    fn call(
+        ctx: &Context,
+        obj: &Self::Resource,
+        seen: &Self::Seen,
+        call: &Self::Call,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The whole next status. `obj` is the live object with its present spec and the status after `plan.record`.
+    fn status(
+        obj: &Self::Resource,
+        seen: &Self::Seen,
+        verdict: &Verdict<'_, Self>,
+        outcome: &Outcome,
+        given: &Given,
+    ) -> Self::Status
+    where
+        Self: Sized;
+
+    /// Keep hands off: observe and report only.
+    fn paused(obj: &Self::Resource) -> bool;
+
+    /// `deletionPolicy: Retain`.
+    fn retains(obj: &Self::Resource) -> bool;
+
+    /// The id of the operation that the status holds open.
+    fn operation(obj: &Self::Resource) -> Option<Uuid>;
+
+    /// Takes something out of service: at most one such step per plan (deletions of pods count by themselves).
+    fn is_disruptive(_call: &Self::Call) -> bool {
+        false
+    }
+
+    /// Name of the ControllerRevision that keeps the spec accepted at this generation.
+    fn accepted_name(obj: &Self::Resource, generation: i64) -> String;
+}
+
+/// What a pure function needs from outside of the cluster.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub settings: Settings,
+    pub now: Timestamp,
+    /// Fresh random ids, for a plan that opens an operation or names a cluster.
+    pub ids: [Uuid; 2],
+    /// Fresh random bytes as lower-case hex (64 characters), for a plan that makes a secret.
+    pub secret: String,
+}
+
+/// How this operator was started, as far as plans depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Image of the members, unless the spec names its own.
+    pub node_image: String,
+    pub image_pull_policy: String,
+    /// Where the operator itself runs: members let it in to their authenticated port.
+    pub namespace: String,
+}
+
+/// What is wrong with a spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Path in the resource: `spec.storage.storageClassName`.
+    pub field: String,
+    /// Of the kind's closed set of reasons.
+    pub reason: &'static str,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// What was decided.
+pub struct Verdict<'a, K: Kind> {
+    /// What is wrong with the present spec; empty: it is accepted.
+    pub faults: &'a [Fault],
+    /// What is being reconciled: the present spec, or the last accepted one. None: no spec was ever accepted.
+    pub valid: Option<&'a K::Valid>,
+    pub plan: &'a Plan<K::Call>,
+}
+
+/// What became of the plan.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Children whose names belong to objects that are not ours. They are left alone, the rest goes on.
+    pub taken: Vec<(ObjectKind, String)>,
+    /// Where the plan stopped.
+    pub failure: Option<Failure>,
+}
+
+impl Outcome {
+    pub fn class(&self) -> Option<Class> {
+        self.failure.as_ref().map(|failure| failure.class)
+    }
+}
