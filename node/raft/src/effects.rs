@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+#[cfg(feature = "broken-rules")]
+use crate::broken::BrokenRule;
 use crate::message::Message;
 use crate::types::{
     Configuration, Entry, HardState, Index, LogTime, MemberId, Position, Role, SnapshotMeta, Term,
@@ -10,25 +12,44 @@ use crate::types::{
 #[derive(Clone, Debug)]
 pub enum Input {
     Tick,
-    Receive { from: MemberId, message: Message },
+    Receive {
+        from: MemberId,
+        message: Message,
+    },
     /// Appends commands, in order, if this is the leader. They are the entries of `Effects::append`.
     Propose(Vec<Proposal>),
     /// Asks for an index that a linearizable read has to wait for. Answered in `Effects::reads`.
     Read(ReadId),
     /// Changes the members by joint consensus (or at once when only learners change), if the configuration in
     /// force is the committed one set at `expected`.
-    Change { expected: Index, target: Configuration },
+    Change {
+        expected: Index,
+        target: Configuration,
+    },
     /// Hands the leadership to a voter, as soon as its log is complete; gives up after an election timeout.
-    Transfer { to: MemberId },
+    Transfer {
+        to: MemberId,
+    },
     /// All effects up to those that carried this position are on disk.
     Persisted(Position),
     /// A snapshot taken here, of the applied state at `meta.last`, is on disk: the log before it may go, but for
     /// `keep` entries for followers that lag a little.
-    Compact { meta: SnapshotMeta, keep: u64 },
-    /// A snapshot received from the leader of `term` is on disk and stands for everything up to `meta.last`.
-    Restore { from: MemberId, term: Term, meta: SnapshotMeta },
+    Compact {
+        meta: SnapshotMeta,
+        keep: u64,
+    },
+    /// A snapshot received from the leader of `term` is on disk and stands for everything up to `meta.last`. The
+    /// log after it stays if the entry at `meta.last` is the same, and is gone otherwise (`last` tells).
+    Restore {
+        from: MemberId,
+        term: Term,
+        meta: SnapshotMeta,
+    },
     /// The snapshot asked for by `Effects::snapshots` has been installed by `to` up to `index`, or (None) failed.
-    SnapshotSent { to: MemberId, index: Option<Index> },
+    SnapshotSent {
+        to: MemberId,
+        index: Option<Index>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +111,8 @@ pub enum Refusal {
     Malformed,
     #[error("{to} is not a voter")]
     NotVoter { to: MemberId },
+    #[error("the snapshot ends at {}, and everything up to {} is committed here", .snapshot.0, .committed.0)]
+    Stale { snapshot: Index, committed: Index },
 }
 
 /// How a group is run. Times are in ticks.
@@ -123,28 +146,6 @@ impl Default for Settings {
             broken: None,
         }
     }
-}
-
-/// One rule of Raft left out, so that the simulator can show that its invariants notice.
-#[cfg(feature = "broken-rules")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BrokenRule {
-    /// Votes without comparing logs (§3.6.1).
-    VoteForStaleLog,
-    /// Votes twice in a term.
-    VoteTwice,
-    /// Counts a minority as a quorum for commits.
-    CommitWithoutQuorum,
-    /// Commits entries of earlier terms by counting copies (§3.6.2).
-    CommitEarlierTerm,
-    /// Appends without checking the entry before.
-    SkipConsistencyCheck,
-    /// Serves reads without a round of confirmation (§6.4).
-    ReadWithoutRound,
-    /// Sends promises before they are on disk.
-    PromiseBeforeSync,
-    /// Skips the joint configuration.
-    SkipJoint,
 }
 
 /// What a member's disk held when it started.

@@ -6,9 +6,23 @@
 //!
 //! Sources: Ongaro, "Consensus: Bridging Theory and Practice" (2014), cited as §.
 
+mod broken;
+mod core;
+mod effects;
+mod election;
+mod following;
+mod log;
+mod membership;
 mod message;
+mod progress;
+mod reads;
+mod replication;
 mod types;
 
+pub use crate::core::{Consensus, Raft, founding};
+#[cfg(feature = "broken-rules")]
+pub use broken::BrokenRule;
+pub use effects::{Effects, Input, Progress, Proposal, ReadId, Recovered, Refusal, Settings, Standing};
 pub use message::{AppendOutcome, Body, Message};
 pub use types::{
     Configuration, Entry, HardState, Index, LogTime, MemberId, Payload, Position, Role, SnapshotMeta, Term,
