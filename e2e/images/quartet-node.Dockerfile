@@ -1,0 +1,5 @@
+# A static binary and nothing else: no shell, no user database, no libraries.
+FROM scratch
+COPY quartet-node /quartet-node
+USER 65532:65532
+ENTRYPOINT ["/quartet-node"]

@@ -1,0 +1,193 @@
+//! Our images: static binaries in images from scratch, tagged by content, loaded into every host.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
+
+use super::hosts;
+use crate::command::Command;
+use crate::machine::{rust, stamp};
+use crate::paths::Paths;
+use crate::progress::Progress;
+
+const BUILD_DEADLINE: Duration = Duration::from_secs(3600);
+const IMAGE_DEADLINE: Duration = Duration::from_secs(120);
+const PREFIX: &str = "dev-";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    pub operator: Image,
+    pub node: Image,
+    /// The node image once more under another tag and with another digest: what a rolling change changes to.
+    pub node_next: Image,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub repository: &'static str,
+    pub tag: String,
+}
+
+impl std::fmt::Display for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.repository, self.tag)
+    }
+}
+
+/// Builds both binaries in one go; returns the folder where they lie in the checkout.
+pub async fn build_binaries(paths: &Paths) -> Result<PathBuf> {
+    rust::ensure_static_target(paths).await?;
+    let target = paths.cargo_target();
+    Command::new("cargo")
+        .args([
+            "build",
+            "--release",
+            "--target",
+            rust::TARGET,
+            "-p",
+            "quartet-operator",
+            "-p",
+            "quartet-node",
+        ])
+        .env("CARGO_TARGET_DIR", &target)
+        .dir(paths.checkout())
+        .deadline(BUILD_DEADLINE)
+        .logged(&paths.logs().join("binaries.log"))
+        .await?;
+    let built = target.join(rust::TARGET).join("release");
+    let shown = paths.checkout().join("target").join(rust::TARGET).join("release");
+    if built != shown {
+        std::fs::create_dir_all(&shown)?;
+        for name in ["quartet-operator", "quartet-node"] {
+            let to = shown.join(name);
+            std::fs::remove_file(&to).ok();
+            let from = built.join(name);
+            std::fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
+        }
+    }
+    Ok(shown)
+}
+
+/// Makes the images of those binaries where they are missing.
+pub async fn build(paths: &Paths, binaries: &Path) -> Result<Images> {
+    let operator = make(paths, binaries, "quartet-operator", "").await?;
+    let node = make(paths, binaries, "quartet-node", "").await?;
+    let node_next = make(paths, binaries, "quartet-node", "next").await?;
+    Ok(Images { operator, node, node_next })
+}
+
+async fn make(paths: &Paths, binaries: &Path, repository: &'static str, variant: &str) -> Result<Image> {
+    let dockerfile = paths.checkout().join("e2e/images").join(format!("{repository}.Dockerfile"));
+    let recipe =
+        std::fs::read_to_string(&dockerfile).with_context(|| format!("read {}", dockerfile.display()))?;
+    let binary = binaries.join(repository);
+    let digest = stamp::digest([recipe, stamp::digest_of_file(&binary)?]);
+    let suffix = if variant.is_empty() { String::new() } else { format!("-{variant}") };
+    let image = Image { repository, tag: format!("{PREFIX}{}{suffix}", stamp::short(&digest)) };
+    let name = image.to_string();
+    if Command::new("docker").args(["image", "inspect", &name]).succeeds().await {
+        return Ok(image);
+    }
+    // A context of its own: the whole target folder would be sent to the engine.
+    let context = paths.output().join("image").join(repository);
+    std::fs::create_dir_all(&context)?;
+    std::fs::copy(&binary, context.join(repository))?;
+    Command::new("docker")
+        .args(["build", "--label", &format!("dev.quartet.variant={variant}"), "-t", &name, "-f"])
+        .arg(&dockerfile)
+        .arg(&context)
+        // The distribution's Docker comes without BuildKit.
+        .env("DOCKER_BUILDKIT", "0")
+        .deadline(IMAGE_DEADLINE)
+        .logged(&paths.logs().join("images.log"))
+        .await?;
+    std::fs::remove_dir_all(&context).ok();
+    Ok(image)
+}
+
+/// Loads them into every host that lacks them; returns how many loads that took.
+pub async fn load(paths: &Paths, progress: &Progress, images: &Images) -> Result<usize> {
+    let wanted: Vec<_> =
+        [&images.operator, &images.node, &images.node_next].map(ToString::to_string).to_vec();
+    let hosts = hosts::list().await?;
+    let lacking = try_join_all(hosts.iter().map(async |host| {
+        let present = hosts::shell(&host.name, "ctr -n k8s.io images ls -q", &[]).await?;
+        let lacks =
+            wanted.iter().any(|image| !present.lines().any(|line| line.ends_with(&format!("/{image}"))));
+        anyhow::Ok(lacks.then_some(host.name.as_str()))
+    }));
+    let lacking: Vec<_> = lacking.await?.into_iter().flatten().collect();
+    if lacking.is_empty() {
+        return Ok(0);
+    }
+    let started = Instant::now();
+    std::fs::create_dir_all(paths.output())?;
+    let archive = paths.output().join("images.tar");
+    let save = Command::new("docker").args(["save", "-o"]).arg(&archive).args(&wanted);
+    save.deadline(IMAGE_DEADLINE).text().await?;
+    let import = "ctr -n k8s.io images import - >/dev/null";
+    try_join_all(lacking.iter().map(|host| hosts::shell_with_input(host, import, &archive))).await?;
+    std::fs::remove_file(&archive).ok();
+    progress.took(started, &format!("loaded into {}", lacking.join(", ")));
+    Ok(lacking.len())
+}
+
+/// Removes all but the current and the previous build, here and in the hosts.
+pub async fn prune(images: &Images) -> Result<()> {
+    for current in [&images.operator, &images.node] {
+        let repository = current.repository;
+        let listed =
+            Command::new("docker").args(["images", repository, "--format", "{{.Tag}}"]).text().await?;
+        // Docker lists the newest first.
+        let old = outdated(&listed, &current.tag);
+        for tag in &old {
+            Command::new("docker").args(["rmi", &format!("{repository}:{tag}")]).text().await.ok();
+        }
+        for host in hosts::list().await?.iter().filter(|host| host.running && !old.is_empty()) {
+            let names: Vec<_> =
+                old.iter().map(|tag| format!("docker.io/library/{repository}:{tag}")).collect();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            hosts::shell(&host.name, "ctr -n k8s.io images rm \"$@\" >/dev/null 2>&1 || true", &names)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// The tags of all builds but the current one and the newest other; a build has up to two tags.
+fn outdated(listed: &str, current: &str) -> Vec<String> {
+    let build = |tag: &str| tag.strip_prefix(PREFIX)?.split('-').next().map(str::to_owned);
+    let mut kept: Vec<String> = build(current).into_iter().collect();
+    let mut old = Vec::new();
+    for tag in listed.lines() {
+        let Some(build) = build(tag) else { continue };
+        if kept.contains(&build) {
+            continue;
+        }
+        if kept.len() < 2 {
+            kept.push(build);
+        } else {
+            old.push(tag.to_owned());
+        }
+    }
+    old
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_current_and_the_previous_build_are_kept() {
+        let listed = "dev-c-next\ndev-c\ndev-b\ndev-b-next\ndev-a-next\nlatest\ndev-a\n";
+        assert_eq!(outdated(listed, "dev-c"), ["dev-a-next", "dev-a"]);
+        assert!(outdated("dev-b\nlatest\n", "dev-b").is_empty());
+    }
+
+    #[test]
+    fn a_build_that_came_back_is_current_however_old() {
+        assert_eq!(outdated("dev-c\ndev-b\ndev-a\n", "dev-a"), ["dev-b"]);
+    }
+}

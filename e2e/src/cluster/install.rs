@@ -1,0 +1,77 @@
+//! The operator by its chart, and the samples.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kube::Client;
+
+use super::images::Images;
+use super::{CONTEXT, OPERATOR_NAMESPACE};
+use crate::command::Command;
+use crate::machine::tools;
+use crate::objects;
+use crate::paths::Paths;
+use crate::progress::Progress;
+
+const RELEASE: &str = "quartet";
+const INSTALL_DEADLINE: Duration = Duration::from_secs(180);
+const SAMPLE_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Installs or upgrades the chart and waits for the operator's pods.
+pub async fn operator(paths: &Paths, progress: &Progress, client: &Client, images: &Images) -> Result<()> {
+    progress
+        .step("operator", async {
+            objects::ensure_namespace(client, OPERATOR_NAMESPACE, &[]).await?;
+            helm(paths, images).await?;
+            Ok(((), format!("release {RELEASE} in {OPERATOR_NAMESPACE}")))
+        })
+        .await
+}
+
+async fn helm(paths: &Paths, images: &Images) -> Result<()> {
+    let set = |name: &str, value: &str| ["--set-string".to_owned(), format!("{name}={value}")];
+    Command::new(tools::path(paths, "helm"))
+        .args(["upgrade", "--install", RELEASE])
+        .arg(paths.checkout().join("charts/quartet"))
+        .args(["--kube-context", CONTEXT, "-n", OPERATOR_NAMESPACE])
+        .args(set("image.operator.repository", images.operator.repository))
+        .args(set("image.operator.tag", &images.operator.tag))
+        .args(set("image.node.repository", images.node.repository))
+        .args(set("image.node.tag", &images.node.tag))
+        .args(set("image.pullPolicy", "IfNotPresent"))
+        .args(["--wait", "--timeout", "150s"])
+        .deadline(INSTALL_DEADLINE)
+        .logged(&paths.logs().join("helm.log"))
+        .await?;
+    Ok(())
+}
+
+/// Applies e2e/samples/*.yaml in `default` and waits until each is Ready.
+pub async fn samples(paths: &Paths, progress: &Progress, client: &Client) -> Result<()> {
+    progress
+        .step("samples", async {
+            let mut ready = Vec::new();
+            for file in sample_files(&paths.checkout().join("e2e/samples"))? {
+                let text =
+                    std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+                let started = Instant::now();
+                for object in objects::apply(client, "default", &text).await? {
+                    objects::wait_ready(client, &object, SAMPLE_DEADLINE).await?;
+                    let name = objects::title(&object);
+                    progress.took(started, &format!("{name} Ready"));
+                    ready.push(name);
+                }
+            }
+            Ok(((), format!("{} Ready in default", ready.join(", "))))
+        })
+        .await
+}
+
+fn sample_files(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?;
+    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,23 @@
+//! The Rust toolchain's musl target, for static binaries.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::command::Command;
+use crate::machine::packages;
+use crate::paths::Paths;
+
+pub const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// Adds the target and its C compiler where missing.
+pub async fn ensure_static_target(paths: &Paths) -> Result<()> {
+    packages::install(paths, packages::MUSL).await?;
+    let rustup = |args: &[&str]| Command::new("rustup").args(args).dir(paths.checkout());
+    let installed = rustup(&["target", "list", "--installed"]).text().await?;
+    if installed.lines().any(|line| line.trim() == TARGET) {
+        return Ok(());
+    }
+    let add = rustup(&["target", "add", TARGET]).deadline(Duration::from_secs(300));
+    Ok(add.logged(&paths.logs().join("rustup.log")).await?)
+}
