@@ -36,15 +36,9 @@ pub fn check<M: Model>(
     initial: M::State,
     states_max: usize,
 ) -> Verdict {
-    let mut operations: Vec<_> = history
-        .iter()
-        .filter(|op| !matches!(op.outcome, Outcome::Failed))
-        .collect();
+    let mut operations: Vec<_> = history.iter().filter(|op| !matches!(op.outcome, Outcome::Failed)).collect();
     operations.sort_by_key(|operation| operation.start_us);
-    let must = operations
-        .iter()
-        .filter(|operation| operation.answer().is_some())
-        .count();
+    let must = operations.iter().filter(|operation| operation.answer().is_some()).count();
     let mut seen: BTreeSet<(Done, M::State)> = BTreeSet::new();
     let mut open = vec![(Done::new(operations.len()), 0_usize, initial)];
     while let Some((done, answered, state)) = open.pop() {
@@ -87,10 +81,7 @@ struct Done {
 
 impl Done {
     fn new(operations: usize) -> Self {
-        Self {
-            prefix: 0,
-            bits: vec![0; operations.div_ceil(64)],
-        }
+        Self { prefix: 0, bits: vec![0; operations.div_ceil(64)] }
     }
 
     fn contains(&self, at: usize) -> bool {
@@ -158,42 +149,20 @@ mod tests {
         answer: RegisterAnswer,
     ) -> RegisterOperation {
         let outcome = Outcome::Answered(answer);
-        Operation {
-            client: 0,
-            start_us,
-            end_us: Some(end_us),
-            request,
-            outcome,
-        }
+        Operation { client: 0, start_us, end_us: Some(end_us), request, outcome }
     }
 
     fn write(start_us: u64, end_us: u64, value: u64, before: u64) -> RegisterOperation {
-        done(
-            start_us,
-            end_us,
-            RegisterRequest::Write(value),
-            RegisterAnswer::Replaced(before),
-        )
+        done(start_us, end_us, RegisterRequest::Write(value), RegisterAnswer::Replaced(before))
     }
 
     fn read(start_us: u64, end_us: u64, value: u64) -> RegisterOperation {
-        done(
-            start_us,
-            end_us,
-            RegisterRequest::Read,
-            RegisterAnswer::Value(value),
-        )
+        done(start_us, end_us, RegisterRequest::Read, RegisterAnswer::Value(value))
     }
 
     fn unknown(start_us: u64, value: u64) -> RegisterOperation {
         let request = RegisterRequest::Write(value);
-        Operation {
-            client: 0,
-            start_us,
-            end_us: None,
-            request,
-            outcome: Outcome::Unknown,
-        }
+        Operation { client: 0, start_us, end_us: None, request, outcome: Outcome::Unknown }
     }
 
     fn verdict(history: &[RegisterOperation]) -> Verdict {
@@ -202,22 +171,13 @@ mod tests {
 
     #[test]
     fn concurrent_operations_may_take_either_order() {
-        assert_eq!(
-            verdict(&[write(0, 10, 1, 0), read(5, 15, 0)]),
-            Verdict::Linearizable
-        );
-        assert_eq!(
-            verdict(&[write(0, 10, 1, 0), read(5, 15, 1)]),
-            Verdict::Linearizable
-        );
+        assert_eq!(verdict(&[write(0, 10, 1, 0), read(5, 15, 0)]), Verdict::Linearizable);
+        assert_eq!(verdict(&[write(0, 10, 1, 0), read(5, 15, 1)]), Verdict::Linearizable);
     }
 
     #[test]
     fn a_stale_read_is_not_linearizable() {
-        assert_eq!(
-            verdict(&[write(0, 10, 1, 0), read(11, 15, 0)]),
-            Verdict::NotLinearizable
-        );
+        assert_eq!(verdict(&[write(0, 10, 1, 0), read(11, 15, 0)]), Verdict::NotLinearizable);
     }
 
     #[test]
@@ -234,15 +194,9 @@ mod tests {
 
     #[test]
     fn an_unknown_write_may_come_late_or_never() {
-        assert_eq!(
-            verdict(&[unknown(0, 1), read(10, 20, 0), read(30, 40, 1)]),
-            Verdict::Linearizable
-        );
+        assert_eq!(verdict(&[unknown(0, 1), read(10, 20, 0), read(30, 40, 1)]), Verdict::Linearizable);
         assert_eq!(verdict(&[unknown(0, 1), read(10, 20, 0)]), Verdict::Linearizable);
-        assert_eq!(
-            verdict(&[unknown(0, 1), read(10, 20, 1), read(30, 40, 0)]),
-            Verdict::NotLinearizable
-        );
+        assert_eq!(verdict(&[unknown(0, 1), read(10, 20, 1), read(30, 40, 0)]), Verdict::NotLinearizable);
     }
 
     #[test]
@@ -255,10 +209,7 @@ mod tests {
 
     #[test]
     fn a_search_that_is_too_long_is_given_up() {
-        let history: Vec<_> = (0..20)
-            .map(|value| unknown(0, value))
-            .chain([read(0, 1, 99)])
-            .collect();
+        let history: Vec<_> = (0..20).map(|value| unknown(0, value)).chain([read(0, 1, 99)]).collect();
         assert_eq!(check::<Register>(&history, 0, 100), Verdict::Undecided);
     }
 }

@@ -40,11 +40,8 @@ mod tests {
 
     #[test]
     fn a_history_comes_back_from_its_lines() {
-        let history: Vec<LockOperation> = vec![
-            acquire("a", 0).granted(7, 10),
-            release("a", 7, 20).unknown(),
-            acquire("b", 30).failed(40),
-        ];
+        let history: Vec<LockOperation> =
+            vec![acquire("a", 0).granted(7, 10), release("a", 7, 20).unknown(), acquire("b", 30).failed(40)];
         let mut file = Vec::new();
         write(&history, &mut file).unwrap();
         assert_eq!(String::from_utf8_lossy(&file).lines().count(), 3);

@@ -40,46 +40,19 @@ pub enum Violation {
         other_mode: Mode,
     },
     #[error("token {token} of {resource} was asked for at {asked_us} us, after {earlier} had been granted")]
-    TokenWentBack {
-        resource: String,
-        token: u64,
-        asked_us: u64,
-        earlier: u64,
-    },
+    TokenWentBack { resource: String, token: u64, asked_us: u64, earlier: u64 },
     #[error(
         "{owner} was told at {at_us} us that it still holds {resource} under {token}, after {newer} had been granted to {newer_owner}"
     )]
-    Outlived {
-        resource: String,
-        owner: String,
-        token: u64,
-        at_us: u64,
-        newer: u64,
-        newer_owner: String,
-    },
+    Outlived { resource: String, owner: String, token: u64, at_us: u64, newer: u64, newer_owner: String },
     #[error(
         "{owner} was told at {at_us} us that it lost {resource} under {token}, which it held until {until_us} us"
     )]
-    Forgotten {
-        resource: String,
-        owner: String,
-        token: u64,
-        at_us: u64,
-        until_us: u64,
-    },
+    Forgotten { resource: String, owner: String, token: u64, at_us: u64, until_us: u64 },
     #[error("a read of {resource} at {at_us} us did not see that {owner} holds it under {token}")]
-    MissedHold {
-        resource: String,
-        at_us: u64,
-        owner: String,
-        token: u64,
-    },
+    MissedHold { resource: String, at_us: u64, owner: String, token: u64 },
     #[error("a read of {resource} at {at_us} us saw {token}, which had been given up before")]
-    SawReleased {
-        resource: String,
-        at_us: u64,
-        token: u64,
-    },
+    SawReleased { resource: String, at_us: u64, token: u64 },
 }
 
 /// The first broken promise of each kind and resource.
@@ -88,12 +61,7 @@ pub fn check(history: &[LockOperation], limits: Limits) -> Vec<Violation> {
     for (resource, operations) in by_resource(history) {
         let grants = grants(&operations);
         let holds = holds(&operations, &grants, limits.drift_ppm);
-        let seen = Seen {
-            resource,
-            operations,
-            grants,
-            holds,
-        };
+        let seen = Seen { resource, operations, grants, holds };
         violations.extend(seen.token_granted_twice());
         violations.extend(seen.token_went_back());
         violations.extend(seen.held_twice());
@@ -153,9 +121,7 @@ impl Seen<'_> {
         let mut current: Vec<&Hold> = Vec::new();
         for hold in by_start {
             current.retain(|other| other.until_us > hold.from_us);
-            let other = current
-                .iter()
-                .find(|o| o.owner != hold.owner && o.mode.conflicts(hold.mode));
+            let other = current.iter().find(|o| o.owner != hold.owner && o.mode.conflicts(hold.mode));
             if let Some(other) = other {
                 return Some(Violation::HeldTwice {
                     resource: self.resource.to_owned(),
@@ -173,7 +139,7 @@ impl Seen<'_> {
                 hold.owner != grant.owner
                     && hold.mode.conflicts(grant.mode)
                     && hold.from_us <= grant.not_before_us
-                    && hold.until_us >= grant.not_after_us
+                    && hold.until_us > grant.not_after_us
             })?;
             Some(Violation::HeldTwice {
                 resource: self.resource.to_owned(),
@@ -202,13 +168,9 @@ impl Seen<'_> {
     fn outlived(&self) -> Option<Violation> {
         self.confirmed().find_map(|(token, at_us)| {
             let held = self.grants.iter().find(|grant| grant.token == token)?;
-            let newer = self
-                .grants
-                .iter()
-                .take_while(|newer| newer.not_after_us < at_us)
-                .find(|newer| {
-                    newer.token > token && newer.owner != held.owner && newer.mode.conflicts(held.mode)
-                })?;
+            let newer = self.grants.iter().take_while(|newer| newer.not_after_us < at_us).find(|newer| {
+                newer.token > token && newer.owner != held.owner && newer.mode.conflicts(held.mode)
+            })?;
             Some(Violation::Outlived {
                 resource: self.resource.to_owned(),
                 owner: held.owner.clone(),
@@ -230,9 +192,7 @@ impl Seen<'_> {
             if !matches!(operation.answer(), Some(LockAnswer::Lost | LockAnswer::NotHeld)) {
                 return None;
             }
-            let held = self
-                .held_throughout(operation)?
-                .find(|h| h.owner == *owner && h.token == *token)?;
+            let held = self.held_throughout(operation)?.find(|h| h.owner == *owner && h.token == *token)?;
             Some(Violation::Forgotten {
                 resource: self.resource.to_owned(),
                 owner: owner.clone(),
@@ -246,11 +206,7 @@ impl Seen<'_> {
     /// Holds that last from before the operation was sent until after it was answered.
     fn held_throughout(&self, operation: &LockOperation) -> Option<impl Iterator<Item = &Hold>> {
         let (start_us, end_us) = (operation.start_us, operation.end_us?);
-        Some(
-            self.holds
-                .iter()
-                .filter(move |hold| hold.from_us <= start_us && hold.until_us >= end_us),
-        )
+        Some(self.holds.iter().filter(move |hold| hold.from_us <= start_us && hold.until_us > end_us))
     }
 
     fn missed_hold(&self) -> Option<Violation> {
@@ -258,9 +214,7 @@ impl Seen<'_> {
             let LockAnswer::Holders { tokens } = operation.answer()? else {
                 return None;
             };
-            let missed = self
-                .held_throughout(operation)?
-                .find(|hold| !tokens.contains(&hold.token))?;
+            let missed = self.held_throughout(operation)?.find(|hold| !tokens.contains(&hold.token))?;
             Some(Violation::MissedHold {
                 resource: self.resource.to_owned(),
                 at_us: operation.start_us,
@@ -275,15 +229,9 @@ impl Seen<'_> {
             let LockAnswer::Holders { tokens } = operation.answer()? else {
                 return None;
             };
-            let token = *tokens
-                .iter()
-                .find(|token| self.was_released(**token, operation.start_us))?;
+            let token = *tokens.iter().find(|token| self.was_released(**token, operation.start_us))?;
             let resource = self.resource.to_owned();
-            Some(Violation::SawReleased {
-                resource,
-                at_us: operation.start_us,
-                token,
-            })
+            Some(Violation::SawReleased { resource, at_us: operation.start_us, token })
         })
     }
 
@@ -308,9 +256,7 @@ mod tests {
     }
 
     fn holders(tokens: &[u64]) -> LockAnswer {
-        LockAnswer::Holders {
-            tokens: tokens.to_vec(),
-        }
+        LockAnswer::Holders { tokens: tokens.to_vec() }
     }
 
     #[test]
@@ -329,14 +275,7 @@ mod tests {
     #[test]
     fn a_second_holder_while_the_first_relies_on_it() {
         let history = [acquire("a", 0).granted(1, 10), acquire("b", 20).granted(2, 30)];
-        assert!(matches!(
-            first(&history),
-            Some(Violation::HeldTwice {
-                first: 1,
-                second: 2,
-                ..
-            })
-        ));
+        assert!(matches!(first(&history), Some(Violation::HeldTwice { first: 1, second: 2, .. })));
     }
 
     #[test]
@@ -348,17 +287,9 @@ mod tests {
     #[test]
     fn a_renewal_counts_from_when_it_was_sent() {
         let renewed = renew("a", 1, 900).answered(LockAnswer::Renewed, 990);
-        let early = [
-            acquire("a", 0).granted(1, 10),
-            renewed.clone(),
-            acquire("b", 20).granted(2, 1899),
-        ];
+        let early = [acquire("a", 0).granted(1, 10), renewed.clone(), acquire("b", 20).granted(2, 1899)];
         assert!(matches!(first(&early), Some(Violation::HeldTwice { .. })));
-        let late = [
-            acquire("a", 0).granted(1, 10),
-            renewed,
-            acquire("b", 20).granted(2, 1900),
-        ];
+        let late = [acquire("a", 0).granted(1, 10), renewed, acquire("b", 20).granted(2, 1900)];
         assert_eq!(first(&late), None);
     }
 
@@ -372,40 +303,27 @@ mod tests {
     #[test]
     fn a_release_that_may_still_happen_ends_the_hold() {
         for ended in [release("a", 1, 15), release_owner("a", 15)] {
-            let history = [
-                acquire("a", 0).granted(1, 10),
-                ended.unknown(),
-                acquire("b", 20).granted(2, 30),
-            ];
+            let history = [acquire("a", 0).granted(1, 10), ended.unknown(), acquire("b", 20).granted(2, 30)];
             assert_eq!(first(&history), None);
         }
     }
 
     #[test]
     fn a_release_that_failed_does_not() {
-        let history = [
-            acquire("a", 0).granted(1, 10),
-            release("a", 1, 15).failed(18),
-            acquire("b", 20).granted(2, 30),
-        ];
+        let history =
+            [acquire("a", 0).granted(1, 10), release("a", 1, 15).failed(18), acquire("b", 20).granted(2, 30)];
         assert!(matches!(first(&history), Some(Violation::HeldTwice { .. })));
     }
 
     #[test]
     fn many_may_share() {
-        let history = [
-            acquire("a", 0).shared().granted(1, 10),
-            acquire("b", 20).shared().granted(2, 30),
-        ];
+        let history = [acquire("a", 0).shared().granted(1, 10), acquire("b", 20).shared().granted(2, 30)];
         assert_eq!(first(&history), None);
     }
 
     #[test]
     fn a_writer_among_readers() {
-        let history = [
-            acquire("a", 0).shared().granted(1, 10),
-            acquire("b", 20).granted(2, 30),
-        ];
+        let history = [acquire("a", 0).shared().granted(1, 10), acquire("b", 20).granted(2, 30)];
         assert!(matches!(first(&history), Some(Violation::HeldTwice { .. })));
     }
 
@@ -416,10 +334,7 @@ mod tests {
             release("a", 1, 20).answered(LockAnswer::Released, 30),
             acquire("b", 25).granted(1, 40),
         ];
-        assert!(matches!(
-            first(&history),
-            Some(Violation::TokenGrantedTwice { token: 1, .. })
-        ));
+        assert!(matches!(first(&history), Some(Violation::TokenGrantedTwice { token: 1, .. })));
     }
 
     #[test]
@@ -429,14 +344,7 @@ mod tests {
             release("a", 5, 20).answered(LockAnswer::Released, 30),
             acquire("b", 40).granted(4, 50),
         ];
-        assert!(matches!(
-            first(&history),
-            Some(Violation::TokenWentBack {
-                token: 4,
-                earlier: 5,
-                ..
-            })
-        ));
+        assert!(matches!(first(&history), Some(Violation::TokenWentBack { token: 4, earlier: 5, .. })));
     }
 
     #[test]
@@ -459,14 +367,7 @@ mod tests {
             renew("a", 1, 2010).answered(LockAnswer::Renewed, 2020),
         ];
         let violations = check(&history, LIMITS);
-        assert!(violations.iter().any(|v| matches!(
-            v,
-            Violation::Outlived {
-                token: 1,
-                newer: 2,
-                ..
-            }
-        )));
+        assert!(violations.iter().any(|v| matches!(v, Violation::Outlived { token: 1, newer: 2, .. })));
     }
 
     #[test]
@@ -476,19 +377,13 @@ mod tests {
             release("a", 1, 500).answered(LockAnswer::NotHeld, 510),
         ] {
             let history = [acquire("a", 0).granted(1, 10), answer];
-            assert!(matches!(
-                first(&history),
-                Some(Violation::Forgotten { token: 1, .. })
-            ));
+            assert!(matches!(first(&history), Some(Violation::Forgotten { token: 1, .. })));
         }
     }
 
     #[test]
     fn a_lock_may_be_lost_after_its_ttl_or_release() {
-        let late = [
-            acquire("a", 0).granted(1, 10),
-            renew("a", 1, 990).answered(LockAnswer::Lost, 1001),
-        ];
+        let late = [acquire("a", 0).granted(1, 10), renew("a", 1, 990).answered(LockAnswer::Lost, 1001)];
         assert_eq!(first(&late), None);
         let released = [
             acquire("a", 0).granted(1, 10),
@@ -504,24 +399,15 @@ mod tests {
         if let LockRequest::Renew { ttl_ms, .. } = &mut short.request {
             *ttl_ms = 100;
         }
-        let history = [
-            acquire("a", 0).granted(1, 10),
-            short,
-            renew("a", 1, 500).answered(LockAnswer::Lost, 510),
-        ];
+        let history =
+            [acquire("a", 0).granted(1, 10), short, renew("a", 1, 500).answered(LockAnswer::Lost, 510)];
         assert_eq!(first(&history), None);
     }
 
     #[test]
     fn a_read_that_does_not_see_a_holder() {
-        let history = [
-            acquire("a", 0).granted(1, 10),
-            read(20).answered(holders(&[]), 30),
-        ];
-        assert!(matches!(
-            first(&history),
-            Some(Violation::MissedHold { token: 1, .. })
-        ));
+        let history = [acquire("a", 0).granted(1, 10), read(20).answered(holders(&[]), 30)];
+        assert!(matches!(first(&history), Some(Violation::MissedHold { token: 1, .. })));
     }
 
     #[test]
@@ -531,9 +417,6 @@ mod tests {
             release("a", 1, 20).answered(LockAnswer::Released, 30),
             read(40).answered(holders(&[1]), 50),
         ];
-        assert!(matches!(
-            first(&history),
-            Some(Violation::SawReleased { token: 1, .. })
-        ));
+        assert!(matches!(first(&history), Some(Violation::SawReleased { token: 1, .. })));
     }
 }

@@ -6,68 +6,31 @@ use crate::{Operation, Outcome};
 pub(crate) struct Started(LockOperation);
 
 fn started(at_ms: u64, request: LockRequest) -> Started {
-    Started(Operation {
-        client: 0,
-        start_us: at_ms * 1000,
-        end_us: None,
-        request,
-        outcome: Outcome::Unknown,
-    })
+    Started(Operation { client: 0, start_us: at_ms * 1000, end_us: None, request, outcome: Outcome::Unknown })
 }
 
 pub(crate) fn acquire(owner: &str, at_ms: u64) -> Started {
     let (resource, owner) = ("r".to_owned(), owner.to_owned());
-    let request = LockRequest::Acquire {
-        resource,
-        owner,
-        mode: Mode::Exclusive,
-        ttl_ms: 1000,
-        wait_ms: 0,
-    };
+    let request = LockRequest::Acquire { resource, owner, mode: Mode::Exclusive, ttl_ms: 1000, wait_ms: 0 };
     started(at_ms, request)
 }
 
 pub(crate) fn renew(owner: &str, token: u64, at_ms: u64) -> Started {
     let (resource, owner) = ("r".to_owned(), owner.to_owned());
-    started(
-        at_ms,
-        LockRequest::Renew {
-            resource,
-            owner,
-            token,
-            ttl_ms: 1000,
-        },
-    )
+    started(at_ms, LockRequest::Renew { resource, owner, token, ttl_ms: 1000 })
 }
 
 pub(crate) fn release(owner: &str, token: u64, at_ms: u64) -> Started {
     let (resource, owner) = ("r".to_owned(), owner.to_owned());
-    started(
-        at_ms,
-        LockRequest::Release {
-            resource,
-            owner,
-            token,
-        },
-    )
+    started(at_ms, LockRequest::Release { resource, owner, token })
 }
 
 pub(crate) fn release_owner(owner: &str, at_ms: u64) -> Started {
-    started(
-        at_ms,
-        LockRequest::ReleaseOwner {
-            owner: owner.to_owned(),
-        },
-    )
+    started(at_ms, LockRequest::ReleaseOwner { owner: owner.to_owned() })
 }
 
 pub(crate) fn read(at_ms: u64) -> Started {
-    started(
-        at_ms,
-        LockRequest::Read {
-            resource: "r".to_owned(),
-        },
-    )
+    started(at_ms, LockRequest::Read { resource: "r".to_owned() })
 }
 
 impl Started {

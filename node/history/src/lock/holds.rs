@@ -67,22 +67,14 @@ pub(crate) fn grants(operations: &[&LockOperation]) -> Vec<Grant> {
             continue;
         };
         let end_us = operation.end_us.unwrap_or(u64::MAX);
-        let known = grants
-            .iter_mut()
-            .find(|g| g.token == *token && g.owner == *owner && g.mode == *mode);
+        let known = grants.iter_mut().find(|g| g.token == *token && g.owner == *owner && g.mode == *mode);
         if let Some(grant) = known {
             grant.not_after_us = grant.not_after_us.min(end_us);
         } else {
             let not_before_us =
                 first_asked_us(operations, owner, *mode, *token).unwrap_or(operation.start_us);
             let (owner, mode) = (owner.clone(), *mode);
-            grants.push(Grant {
-                owner,
-                token: *token,
-                mode,
-                not_before_us,
-                not_after_us: end_us,
-            });
+            grants.push(Grant { owner, token: *token, mode, not_before_us, not_after_us: end_us });
         }
     }
     grants.sort_by_key(|grant| grant.not_after_us);
@@ -116,10 +108,7 @@ pub(crate) fn holds(operations: &[&LockOperation], grants: &[Grant], drift_ppm: 
     }
     owners
         .values()
-        .flat_map(|own| {
-            own.iter()
-                .filter_map(|operation| hold(own, operation, grants, drift_ppm))
-        })
+        .flat_map(|own| own.iter().filter_map(|operation| hold(own, operation, grants, drift_ppm)))
         .collect()
 }
 
@@ -129,9 +118,7 @@ fn hold(own: &[&LockOperation], by: &LockOperation, grants: &[Grant], drift_ppm:
     let (owner, token, mode) = match (&by.request, by.answer()?) {
         (LockRequest::Acquire { owner, mode, .. }, LockAnswer::Granted { token }) => (owner, *token, *mode),
         (LockRequest::Renew { owner, token, .. }, LockAnswer::Renewed) => {
-            let grant = grants
-                .iter()
-                .find(|grant| grant.token == *token && grant.owner == *owner)?;
+            let grant = grants.iter().find(|grant| grant.token == *token && grant.owner == *owner)?;
             (owner, *token, grant.mode)
         }
         _ => return None,
@@ -139,9 +126,7 @@ fn hold(own: &[&LockOperation], by: &LockOperation, grants: &[Grant], drift_ppm:
     let ttl_us = |ttl_ms: u64| ttl_ms * 1000 - ttl_ms * drift_ppm / 1000;
     let mut until_us = u64::MAX;
     for operation in own {
-        let is_over = operation
-            .settled_us()
-            .is_some_and(|settled| settled <= by.start_us);
+        let is_over = operation.settled_us().is_some_and(|settled| settled <= by.start_us);
         if is_over {
             continue;
         }
@@ -153,13 +138,7 @@ fn hold(own: &[&LockOperation], by: &LockOperation, grants: &[Grant], drift_ppm:
             until_us = until_us.min(operation.start_us.max(from_us));
         }
     }
-    (until_us > from_us).then(|| Hold {
-        owner: owner.clone(),
-        token,
-        mode,
-        from_us,
-        until_us,
-    })
+    (until_us > from_us).then(|| Hold { owner: owner.clone(), token, mode, from_us, until_us })
 }
 
 fn has_effect(operation: &LockOperation) -> bool {
