@@ -1,0 +1,172 @@
+//! What all four kinds have in common.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::KubeSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::Bytes;
+
+/// The volume of each member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(test, x_kube(cel))]
+#[x_kube(
+    validation = Rule::new("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
+        .message("storage.size may not shrink: only its present value or a larger one is allowed"),
+    validation = Rule::new("quantity(self.size).compareTo(quantity('64Mi')) >= 0")
+        .message("storage.size must be at least 64Mi"),
+    validation = Rule::new(
+        "has(self.storageClassName) == has(oldSelf.storageClassName) && \
+         (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)"
+    ).message("storage.storageClassName is immutable: only its present value is allowed"),
+)]
+pub struct StorageSpec {
+    /// Size of each member's volume, at least `64Mi`. It may grow where the StorageClass allows expansion, never shrink.
+    #[serde(default = "default_size")]
+    pub size: Bytes,
+    /// StorageClass of the volumes; the cluster's default class when absent. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
+
+fn default_size() -> Bytes {
+    Bytes::new("1Gi")
+}
+
+impl Default for StorageSpec {
+    fn default() -> Self {
+        Self { size: default_size(), storage_class_name: None }
+    }
+}
+
+/// What becomes of the volumes when the resource is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// They stay, and a resource of the same name finds its data again.
+    #[default]
+    Retain,
+    /// They go with the resource.
+    Delete,
+}
+
+/// When a host pulls the image. Kubernetes' own default when absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+impl PullPolicy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// What each member asks of its host, and may use at most.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<ResourceAmounts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ResourceAmounts>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceAmounts {
+    /// Processors, like `500m` or `2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "quantity_schema")]
+    pub cpu: Option<Quantity>,
+    /// Memory, like `256Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "quantity_schema")]
+    pub memory: Option<Quantity>,
+}
+
+/// A number or a string, as everywhere in Kubernetes; the operator checks what the pattern cannot.
+fn quantity_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "nullable": true,
+        "maxLength": 16,
+        "pattern": r"^[0-9]{1,12}(\.[0-9]{1,3})?(m|Ki|Mi|Gi|Ti|k|M|G|T)?$",
+    })
+}
+
+/// Where members may run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scheduling {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "short_values")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Members prefer different hosts unless this is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+    /// Members are spread over hosts unless this is given. A constraint without a labelSelector counts this
+    /// cluster's members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub topology_spread: Vec<TopologySpreadConstraint>,
+}
+
+/// Labels and annotations for the pods beside our own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodTemplate {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<PodMetadata>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodMetadata {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "short_values")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "long_values")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Encryption between members and towards clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(test, x_kube(cel))]
+pub struct Tls {
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("!self")
+        .message("tls.enabled: true is not available in this version, only false is allowed"))]
+    pub enabled: bool,
+}
+
+fn short_values(_: &mut SchemaGenerator) -> Schema {
+    string_map(63)
+}
+
+fn long_values(_: &mut SchemaGenerator) -> Schema {
+    string_map(4096)
+}
+
+fn string_map(longest: u32) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": longest},
+    })
+}
