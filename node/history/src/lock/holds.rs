@@ -106,10 +106,30 @@ pub(crate) fn holds(operations: &[&LockOperation], grants: &[Grant], drift_ppm: 
             owners.entry(owner).or_default().push(operation);
         }
     }
-    owners
+    let answers = owners
         .values()
-        .flat_map(|own| own.iter().filter_map(|operation| hold(own, operation, grants, drift_ppm)))
-        .collect()
+        .flat_map(|own| own.iter().filter_map(|operation| hold(own, operation, grants, drift_ppm)));
+    joined(answers.collect())
+}
+
+/// One hold where renewals left no gap.
+fn joined(mut holds: Vec<Hold>) -> Vec<Hold> {
+    holds.sort_by(|a, b| (&a.owner, a.token, a.from_us).cmp(&(&b.owner, b.token, b.from_us)));
+    let mut joined: Vec<Hold> = Vec::new();
+    for hold in holds {
+        match joined.last_mut() {
+            Some(last)
+                if last.owner == hold.owner
+                    && last.token == hold.token
+                    && last.mode == hold.mode
+                    && last.until_us >= hold.from_us =>
+            {
+                last.until_us = last.until_us.max(hold.until_us);
+            }
+            _ => joined.push(hold),
+        }
+    }
+    joined
 }
 
 /// The hold that the answer to `by` gives, among all operations of its owner's that may have an effect.
