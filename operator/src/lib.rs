@@ -6,5 +6,7 @@
 
 pub mod failure;
 pub mod kube;
+pub mod names;
 pub mod plan;
 pub mod reconcile;
+pub mod sync_cluster;
