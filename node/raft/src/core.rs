@@ -81,11 +81,7 @@ pub fn founding(configuration: Configuration) -> Recovered {
 impl Raft {
     /// A member as its disk left it. Entries after a gap are not taken.
     pub fn new(id: MemberId, settings: Settings, recovered: Recovered) -> Self {
-        let Recovered {
-            hard_state,
-            snapshot,
-            entries,
-        } = recovered;
+        let Recovered { hard_state, snapshot, entries } = recovered;
         let mut log = Log::new(snapshot);
         let applied = log.last().index;
         for entry in entries {
@@ -94,11 +90,7 @@ impl Raft {
             }
             log.append(entry);
         }
-        let announced = Standing {
-            role: Role::Learner,
-            term: hard_state.term,
-            leader: None,
-        };
+        let announced = Standing { role: Role::Learner, term: hard_state.term, leader: None };
         let mut raft = Self {
             id,
             settings,
@@ -150,11 +142,7 @@ impl Raft {
             State::Follower if self.log.configuration().is_voter(self.id) => Role::Follower,
             State::Follower => Role::Learner,
         };
-        Standing {
-            role,
-            term: self.hard.term,
-            leader: self.leader,
-        }
+        Standing { role, term: self.hard.term, leader: self.leader }
     }
 
     /// The one in force: the last in the log, committed or not.
@@ -202,10 +190,7 @@ impl Raft {
             return BTreeMap::new();
         };
         let election_ticks = self.settings.election_ticks;
-        lead.peers
-            .iter()
-            .map(|(id, peer)| (*id, peer.progress(election_ticks)))
-            .collect()
+        lead.peers.iter().map(|(id, peer)| (*id, peer.progress(election_ticks))).collect()
     }
 
     /// Whom the leadership is being handed to.
@@ -225,12 +210,7 @@ impl Raft {
             Body::PreVoteReply { granted } => self.receive_ballot(from, true, granted),
             Body::Vote { last, .. } => self.receive_vote(from, last),
             Body::VoteReply { granted } => self.receive_ballot(from, false, granted),
-            Body::Append {
-                previous,
-                entries,
-                commit,
-                read_round,
-            } => {
+            Body::Append { previous, entries, commit, read_round } => {
                 self.receive_append(from, previous, entries, commit, read_round);
             }
             Body::AppendReply { outcome, read_round } => self.receive_append_reply(from, outcome, read_round),
@@ -306,28 +286,19 @@ impl Raft {
     fn compact(&mut self, meta: SnapshotMeta, keep: u64) -> Result<(), Refusal> {
         let floor = self.log.snapshot().last.index;
         if meta.last.index <= floor || meta.last.index > self.applied || !self.log.holds(meta.last) {
-            return Err(Refusal::Stale {
-                snapshot: meta.last.index,
-                committed: self.commit,
-            });
+            return Err(Refusal::Stale { snapshot: meta.last.index, committed: self.commit });
         }
         self.log.compact(meta, keep);
         Ok(())
     }
 
     pub(crate) fn send(&mut self, to: MemberId, body: Body) {
-        let message = Message {
-            term: self.hard.term,
-            body,
-        };
+        let message = Message { term: self.hard.term, body };
         self.effects.send.push((to, message));
     }
 
     pub(crate) fn send_durable(&mut self, to: MemberId, body: Body) {
-        let message = Message {
-            term: self.hard.term,
-            body,
-        };
+        let message = Message { term: self.hard.term, body };
         self.effects.send_durable.push((to, message));
     }
 
@@ -337,16 +308,11 @@ impl Raft {
             self.effects.hard_state = Some(self.hard);
         }
         if let (Some(first), Some(last)) = (self.effects.append.first(), self.effects.append.last()) {
-            self.unsynced.push_back(Write {
-                first: first.index,
-                last: last.position(),
-            });
+            self.unsynced.push_back(Write { first: first.index, last: last.position() });
         }
         let ready = self.commit.min(self.persisted);
         if ready > self.applied {
-            self.effects
-                .apply
-                .extend(self.log.between(self.applied, ready).cloned());
+            self.effects.apply.extend(self.log.between(self.applied, ready).cloned());
             self.applied = ready;
         }
         let standing = self.standing();

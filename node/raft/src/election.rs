@@ -49,11 +49,7 @@ impl Raft {
             peer.silent_ticks = peer.silent_ticks.saturating_add(1);
         }
         let heard = |id| {
-            id == self.id
-                || lead
-                    .peers
-                    .get(&id)
-                    .is_some_and(|peer: &Peer| peer.is_active(election_ticks))
+            id == self.id || lead.peers.get(&id).is_some_and(|peer: &Peer| peer.is_active(election_ticks))
         };
         if !self.log.configuration().is_quorum(heard) {
             return self.follow(self.hard.term, None);
@@ -96,9 +92,7 @@ impl Raft {
             self.hard.term.0,
             self.attempt,
         ];
-        let drawn = parts
-            .iter()
-            .fold(self.settings.seed, |state, part| mix(state ^ part));
+        let drawn = parts.iter().fold(self.settings.seed, |state, part| mix(state ^ part));
         let election_ticks = self.settings.election_ticks.max(1);
         let extra = drawn % u64::from(election_ticks);
         self.timeout_ticks = election_ticks.saturating_add(u32::try_from(extra).unwrap_or(0));
@@ -145,9 +139,7 @@ impl Raft {
         match *body {
             Body::PreVote { .. } => self.send(from, Body::PreVoteReply { granted: false }),
             Body::Vote { .. } => self.send(from, Body::VoteReply { granted: false }),
-            Body::Append {
-                previous, read_round, ..
-            } => self.reject(from, previous, read_round),
+            Body::Append { previous, read_round, .. } => self.reject(from, previous, read_round),
             _ => {}
         }
     }
@@ -180,10 +172,7 @@ impl Raft {
             self.hard.vote = Some(self.id);
         }
         self.draw_timeout();
-        self.state = State::Candidate(Candidacy {
-            pre,
-            ballots: BTreeMap::from([(self.id, true)]),
-        });
+        self.state = State::Candidate(Candidacy { pre, ballots: BTreeMap::from([(self.id, true)]) });
         if self.is_alone() {
             return self.lead(false);
         }
@@ -194,13 +183,7 @@ impl Raft {
         for voter in others {
             if pre {
                 let term = Term(self.hard.term.0 + 1);
-                self.effects.send.push((
-                    voter,
-                    Message {
-                        term,
-                        body: Body::PreVote { last },
-                    },
-                ));
+                self.effects.send.push((voter, Message { term, body: Body::PreVote { last } }));
             } else {
                 // Durably, so that any answer proves that this member's own vote is on disk.
                 let transfer = campaign == Campaign::Transfer;
@@ -218,13 +201,7 @@ impl Raft {
     pub(crate) fn receive_pre_vote(&mut self, from: MemberId, term: Term, last: Position) {
         let granted = term > self.hard.term && self.is_complete(last);
         let term = if granted { term } else { self.hard.term };
-        self.effects.send.push((
-            from,
-            Message {
-                term,
-                body: Body::PreVoteReply { granted },
-            },
-        ));
+        self.effects.send.push((from, Message { term, body: Body::PreVoteReply { granted } }));
     }
 
     pub(crate) fn receive_vote(&mut self, from: MemberId, last: Position) {
@@ -315,11 +292,7 @@ impl Raft {
         let State::Leader(lead) = &self.state else { return };
         let Some(handover) = &lead.handover else { return };
         let to = handover.to;
-        if lead
-            .peers
-            .get(&to)
-            .is_some_and(|peer| peer.matched == self.log.last().index)
-        {
+        if lead.peers.get(&to).is_some_and(|peer| peer.matched == self.log.last().index) {
             self.send(to, Body::TimeoutNow);
         }
     }

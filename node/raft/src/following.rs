@@ -16,9 +16,7 @@ impl Raft {
         commit: Index,
         read_round: u64,
     ) {
-        let gapless = (previous.index.0 + 1..)
-            .zip(&entries)
-            .all(|(index, entry)| entry.index.0 == index);
+        let gapless = (previous.index.0 + 1..).zip(&entries).all(|(index, entry)| entry.index.0 == index);
         if matches!(self.state, State::Leader(_)) || !gapless {
             return;
         }
@@ -69,16 +67,10 @@ impl Raft {
     /// Says where the logs could agree at best, by this one's terms: one answer skips a whole term.
     pub(crate) fn reject(&mut self, from: MemberId, previous: Position, read_round: u64) {
         let last = self.log.last();
-        let limit = Position {
-            term: previous.term,
-            index: previous.index.min(last.index),
-        };
+        let limit = Position { term: previous.term, index: previous.index.min(last.index) };
         let floor = self.log.floor(limit).max(self.commit);
         let hint = self.log.position(floor).unwrap_or_default();
-        let outcome = AppendOutcome::Rejected {
-            previous: previous.index,
-            hint,
-        };
+        let outcome = AppendOutcome::Rejected { previous: previous.index, hint };
         self.send(from, Body::AppendReply { outcome, read_round });
     }
 
@@ -86,10 +78,7 @@ impl Raft {
     pub(crate) fn restore(&mut self, from: MemberId, term: Term, meta: SnapshotMeta) -> Result<(), Refusal> {
         let index = meta.last.index;
         if index <= self.commit {
-            return Err(Refusal::Stale {
-                snapshot: index,
-                committed: self.commit,
-            });
+            return Err(Refusal::Stale { snapshot: index, committed: self.commit });
         }
         let current = term >= self.hard.term && !(term == self.hard.term && self.leader == Some(self.id));
         if current {
@@ -111,13 +100,7 @@ impl Raft {
         self.persisted = self.persisted.max(index);
         if current {
             let outcome = AppendOutcome::Matched(index);
-            self.send_durable(
-                from,
-                Body::AppendReply {
-                    outcome,
-                    read_round: 0,
-                },
-            );
+            self.send_durable(from, Body::AppendReply { outcome, read_round: 0 });
         }
         Ok(())
     }

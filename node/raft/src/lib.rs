@@ -27,3 +27,6 @@ pub use message::{AppendOutcome, Body, Message};
 pub use types::{
     Configuration, Entry, HardState, Index, LogTime, MemberId, Payload, Position, Role, SnapshotMeta, Term,
 };
+
+#[cfg(test)]
+mod tests;

@@ -70,12 +70,7 @@ impl Log {
         }
         let entry = self.entry(index).filter(|_| index > self.snapshot.last.index)?;
         let (configuration_index, configuration) = self.configuration_at(index).clone();
-        Some(SnapshotMeta {
-            last: entry.position(),
-            time: entry.time,
-            configuration,
-            configuration_index,
-        })
+        Some(SnapshotMeta { last: entry.position(), time: entry.time, configuration, configuration_index })
     }
 
     fn offset(&self, index: Index) -> Option<usize> {
@@ -146,10 +141,7 @@ impl Log {
 
     /// Forgets everything from `from` on, and the configurations set there. Never reaches below the snapshot.
     pub(crate) fn truncate(&mut self, from: Index) {
-        debug_assert!(
-            from > self.snapshot.last.index,
-            "a snapshot holds only what is committed"
-        );
+        debug_assert!(from > self.snapshot.last.index, "a snapshot holds only what is committed");
         self.entries.truncate(self.offset(from).unwrap_or(0));
         self.configurations.retain(|(set, _)| *set < from);
     }
@@ -176,8 +168,7 @@ impl Log {
 
     fn adopt(&mut self, meta: SnapshotMeta) {
         self.configurations.retain(|(set, _)| *set > meta.last.index);
-        self.configurations
-            .insert(0, (meta.configuration_index, meta.configuration.clone()));
+        self.configurations.insert(0, (meta.configuration_index, meta.configuration.clone()));
         self.snapshot = meta;
     }
 }

@@ -65,14 +65,7 @@ impl Raft {
         let State::Leader(lead) = &self.state else { return };
         let matched = |id: &MemberId| lead.peers.get(id).map(|peer| peer.matched);
         // The first of equals.
-        let heir = self
-            .log
-            .configuration()
-            .voters
-            .iter()
-            .rev()
-            .copied()
-            .max_by_key(matched);
+        let heir = self.log.configuration().voters.iter().rev().copied().max_by_key(matched);
         if let Some(heir) = heir {
             self.send(heir, Body::TimeoutNow);
         }
@@ -83,20 +76,13 @@ impl Raft {
 fn joint(current: &Configuration, target: Configuration) -> Configuration {
     let mut addresses = current.addresses.clone();
     addresses.extend(target.addresses.clone());
-    let mut joint = Configuration {
-        outgoing: current.voters.clone(),
-        addresses,
-        ..target
-    };
+    let mut joint = Configuration { outgoing: current.voters.clone(), addresses, ..target };
     drop_foreign_addresses(&mut joint);
     joint
 }
 
 fn settled(joint: &Configuration) -> Configuration {
-    let mut settled = Configuration {
-        outgoing: std::collections::BTreeSet::new(),
-        ..joint.clone()
-    };
+    let mut settled = Configuration { outgoing: std::collections::BTreeSet::new(), ..joint.clone() };
     drop_foreign_addresses(&mut settled);
     settled
 }

@@ -56,18 +56,13 @@ impl Raft {
             if !reads.confirming.is_empty() {
                 let confirmed = self.log.configuration().is_quorum(|member| {
                     member == self.id
-                        || lead
-                            .peers
-                            .get(&member)
-                            .is_some_and(|peer| peer.read_round >= reads.round)
+                        || lead.peers.get(&member).is_some_and(|peer| peer.read_round >= reads.round)
                 });
                 if !confirmed {
                     return;
                 }
                 let index = reads.index;
-                self.effects
-                    .reads
-                    .extend(reads.confirming.drain(..).map(|id| (id, index)));
+                self.effects.reads.extend(reads.confirming.drain(..).map(|id| (id, index)));
             }
             if reads.waiting.is_empty() {
                 return;

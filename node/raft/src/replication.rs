@@ -75,19 +75,8 @@ impl Outbox<'_> {
     }
 
     fn append(&mut self, to: MemberId, previous: Position, entries: Vec<Entry>, commit: Index) {
-        let body = Body::Append {
-            previous,
-            entries,
-            commit,
-            read_round: self.read_round,
-        };
-        let message = (
-            to,
-            Message {
-                term: self.term,
-                body,
-            },
-        );
+        let body = Body::Append { previous, entries, commit, read_round: self.read_round };
+        let message = (to, Message { term: self.term, body });
         if self.term_durable {
             self.effects.send.push(message);
         } else {
@@ -222,10 +211,7 @@ impl Raft {
         let Some(agreed) = agreed.filter(|agreed| *agreed > self.commit) else {
             return;
         };
-        let own = self
-            .log
-            .position(agreed)
-            .is_some_and(|position| position.term == self.hard.term);
+        let own = self.log.position(agreed).is_some_and(|position| position.term == self.hard.term);
         if !own && !self.settings.breaks(BrokenRule::CommitEarlierTerm) {
             return;
         }

@@ -62,10 +62,7 @@ pub struct Entry {
 
 impl Entry {
     pub fn position(&self) -> Position {
-        Position {
-            term: self.term,
-            index: self.index,
-        }
+        Position { term: self.term, index: self.index }
     }
 }
 
@@ -104,12 +101,7 @@ impl Configuration {
 
     /// Everyone, each once, in order.
     pub fn members(&self) -> BTreeSet<MemberId> {
-        self.voters
-            .iter()
-            .chain(&self.outgoing)
-            .chain(&self.learners)
-            .copied()
-            .collect()
+        self.voters.iter().chain(&self.outgoing).chain(&self.learners).copied().collect()
     }
 
     /// Whether `agreed` holds a majority of the voters, and of the outgoing ones while joint.
