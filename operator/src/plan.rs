@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
-        core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount},
+        core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service},
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
     },
@@ -182,7 +182,6 @@ objects! {
     Service: "", "services";
     ConfigMap: "", "configmaps";
     Secret: "", "secrets";
-    ServiceAccount: "", "serviceaccounts";
     PodDisruptionBudget: "policy", "poddisruptionbudgets";
     NetworkPolicy: "networking.k8s.io", "networkpolicies";
     PersistentVolumeClaim: "", "persistentvolumeclaims";

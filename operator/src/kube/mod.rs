@@ -1,12 +1,103 @@
 //! The only code that holds a Kubernetes client.
 
-use kube::Client;
+use std::{sync::Arc, time::Duration};
 
-use crate::reconcile::Settings;
+use kube::Client;
+use quartet_client::admin::AdminClient;
+
+use crate::{
+    failure::{Class, Failure},
+    metrics::Metrics,
+    reconcile::Settings,
+};
+
+pub mod accepted;
+pub mod apply;
+pub mod backoff;
+pub mod differ;
+pub mod events;
+pub mod leader;
+pub mod store;
+pub mod watch;
+
+/// The one field manager of all that the operator writes.
+pub const FIELD_MANAGER: &str = "quartet-operator";
+
+/// No single request to the API server may take longer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What IO needs.
 #[derive(Clone)]
 pub struct Context {
     pub client: Client,
     pub settings: Settings,
+    pub metrics: Arc<Metrics>,
+    pub events: Arc<events::Events>,
+    /// Asks members, and tells them.
+    pub members: AdminClient,
+}
+
+/// Carries out a request under its deadline and gives a failure its class.
+pub(crate) async fn request<T>(
+    what: impl Into<String>,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Failure::caused(class(&error), what, error)),
+        Err(elapsed) => Err(Failure::caused(Class::Transient, what, elapsed)),
+    }
+}
+
+/// A request whose object may be missing.
+pub(crate) async fn request_optional<T>(
+    what: impl Into<String>,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<Option<T>, Failure> {
+    request(what, async {
+        match call.await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    })
+    .await
+}
+
+fn class(error: &kube::Error) -> Class {
+    let kube::Error::Api(status) = error else { return Class::Transient };
+    match status.code {
+        409 => Class::Conflict,
+        400 | 413 | 422 => Class::Invalid,
+        // A quota or a missing right: nothing that waiting cures.
+        401 | 403 => Class::Blocked,
+        _ => Class::Transient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn answered(code: u16) -> Class {
+        class(&kube::Error::Api(Box::new(Status { code, ..Status::default() })))
+    }
+
+    #[test]
+    fn the_answer_of_the_api_server_decides_the_class() {
+        assert_eq!(answered(409), Class::Conflict);
+        assert_eq!(answered(422), Class::Invalid);
+        assert_eq!(answered(403), Class::Blocked);
+        assert_eq!(answered(429), Class::Transient);
+        assert_eq!(answered(500), Class::Transient);
+        assert_eq!(answered(404), Class::Transient);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_hangs_is_given_up() {
+        let failure = request("get nothing", std::future::pending::<Result<(), kube::Error>>()).await.unwrap_err();
+        assert_eq!(failure.class, Class::Transient);
+    }
 }
