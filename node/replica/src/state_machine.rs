@@ -14,6 +14,11 @@ pub trait StateMachine: Send + 'static {
     /// to wait (for a lock), by a later call.
     fn apply(&mut self, at: At, command: &[u8], settled: &mut Settled);
 
+    /// Whether the command may make the state larger: refused while the disk is almost full.
+    fn may_grow(&self, _command: &[u8]) -> bool {
+        true
+    }
+
     /// Answers from the state as it is.
     fn query(&self, query: &[u8]) -> Bytes;
 

@@ -1,119 +1,408 @@
 //! A whole member without IO: all its groups, their state machines, its clients' requests. Events in, output out;
 //! deterministic.
 
+mod api;
+mod clock;
+mod envelope;
+mod group;
+mod members;
+mod once;
+mod outbox;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quartet_raft::{Configuration, Index, LogTime, MemberId, Position, Progress, Role, Term};
+use quartet_raft::{Index, Input, MemberId, Position, Recovered};
+
+pub use api::{
+    CommandResult, EngineSettings, Event, GroupChange, GroupReport, MemberCommand, Output, Report, Request,
+    RequestId,
+};
 
 use crate::GroupId;
-use crate::store::{Batch, Written};
-use crate::wire::{Failure, Key, PeerMessage};
+use crate::state_machine::{CorruptSnapshot, StateMachine};
+use crate::store::{Batch, Identity, Opened, Written};
+use crate::wire::{Failure, Forwarded, PeerMessage};
+use envelope::Envelope;
+use group::{Asker, Group, Snapshot};
+use members::Birth;
+use outbox::{Install, Outbox};
+use requests::{Leader, Requests, Step};
+use transfer::Chunk;
 
-#[derive(Clone, Debug)]
-pub struct EngineSettings {
-    /// Groups to make when this member founds or joins a cluster.
-    pub groups: u16,
-    pub raft: quartet_raft::Settings,
-    /// Length of a tick of the groups' clocks.
-    pub tick: Duration,
-    /// A group takes a snapshot when its log since the last one is longer than this.
-    pub snapshot_after_bytes: u64,
-    /// Entries kept before a snapshot, for followers that lag a little.
-    pub keep_entries: u64,
-    /// Requests under way on this member, from clients and forwarded.
-    pub requests_max: usize,
-    /// Idempotency keys remembered per group.
-    pub keys_max: usize,
-    pub key_lifetime: Duration,
-    /// The longest step that replicated time takes at once: a member that slept does not leap.
-    pub time_step_max: Duration,
+/// One member.
+pub struct Engine<S> {
+    settings: EngineSettings,
+    identity: Identity,
+    identity_changed: bool,
+    make: Box<dyn Fn(GroupId) -> S + Send>,
+    groups: BTreeMap<GroupId, Group<S>>,
+    requests: Requests,
+    birth: Option<Birth>,
+    outbox: Outbox,
+    next_batch: u64,
+    synced: u64,
+    /// What waits for batches to be durable, oldest first.
+    unsynced: VecDeque<Unsynced>,
+    short_of_space: bool,
+    answers: Vec<(RequestId, Result<Bytes, Failure>)>,
+    command_results: Vec<(RequestId, CommandResult)>,
+    /// As last given out.
+    address_indexes: Vec<Index>,
 }
 
-/// Chosen by the caller, unique among those under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-#[derive(Debug)]
-pub enum Event {
-    /// `EngineSettings::tick` has gone by.
-    Tick,
-    Message { from: MemberId, message: PeerMessage },
-    /// A connection to this member ended: what was forwarded to it may be lost.
-    Disconnected { peer: MemberId },
-    /// An empty member was addressed by its exact id.
-    Joined { cluster: u128, groups: u16 },
-    /// All batches up to this one are durable.
-    Synced { batch: u64, written: Written },
-    Request { id: RequestId, timeout: Duration, request: Request },
-    /// Whoever asked no longer waits: no answer is wanted.
-    Cancel { id: RequestId },
-    Command { id: RequestId, command: MemberCommand },
+struct Unsynced {
+    batch: u64,
+    positions: Vec<(GroupId, Position)>,
+    snapshots: Vec<(GroupId, Snapshot)>,
+    installs: Vec<Install>,
+    send: Vec<(MemberId, PeerMessage)>,
 }
 
-#[derive(Clone, Debug)]
-pub enum Request {
-    /// Answered once the command is committed, applied and settled.
-    Execute { group: GroupId, key: Option<Key>, command: Bytes },
-    /// Linearizable: answered from a state that holds everything acknowledged before the question.
-    Query { group: GroupId, query: Bytes },
+impl<S: StateMachine> Engine<S> {
+    /// A member as its disk left it, in another of its lives.
+    pub fn new(
+        settings: EngineSettings,
+        mut identity: Identity,
+        opened: Opened,
+        make: impl Fn(GroupId) -> S + Send + 'static,
+        now: Duration,
+    ) -> Result<Self, CorruptSnapshot> {
+        identity.boots += 1;
+        let mut engine = Self {
+            requests: Requests::new(identity.id, identity.boots),
+            groups: BTreeMap::new(),
+            settings,
+            identity,
+            identity_changed: true,
+            make: Box::new(make),
+            birth: None,
+            outbox: Outbox::default(),
+            next_batch: 1,
+            synced: 0,
+            unsynced: VecDeque::new(),
+            short_of_space: false,
+            answers: Vec::new(),
+            command_results: Vec::new(),
+            address_indexes: Vec::new(),
+        };
+        if engine.identity.cluster.is_some() {
+            let mut groups = opened.groups;
+            for id in (0..engine.identity.groups).map(GroupId) {
+                let found = groups.remove(&id).unwrap_or_default();
+                let machine = (engine.make)(id);
+                let member = engine.identity.id;
+                let group = Group::open(id, member, &engine.settings, found, machine, now)?;
+                engine.groups.insert(id, group);
+            }
+        }
+        Ok(engine)
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The state machine of a group, for those who check it.
+    pub fn machine(&self, group: GroupId) -> Option<&S> {
+        self.groups.get(&group).map(|group| &group.machine)
+    }
+
+    /// All replicated state of a group, encoded: the same bytes on every member that has applied as much.
+    pub fn encode_state(&self, group: GroupId) -> Option<Vec<u8>> {
+        self.groups.get(&group).map(Group::encode_state)
+    }
+
+    /// The consensus core of a group, for those who check it.
+    pub fn raft(&self, group: GroupId) -> Option<&quartet_raft::Raft> {
+        self.groups.get(&group).map(|group| &group.raft)
+    }
+
+    pub fn handle(&mut self, now: Duration, event: Event) {
+        match event {
+            Event::Tick => self.tick(now),
+            Event::Message { from, message } => self.receive(now, from, message),
+            Event::Disconnected { peer } => {
+                for sequence in self.requests.sent_to(peer) {
+                    self.requests.finish(now, sequence, Err(Failure::Unavailable));
+                }
+            }
+            Event::Joined { cluster, groups } => self.join(cluster, groups),
+            Event::Synced { batch, written } => self.sync(now, batch, &written),
+            Event::Request { id, timeout, request } => self.request(now, id, timeout, request),
+            Event::Cancel { id } => self.requests.cancel(id),
+            Event::Command { id, command } => self.command(now, id, command),
+        }
+    }
+
+    /// What all events since the last call have led to.
+    pub fn take_output(&mut self, now: Duration) -> Output {
+        for group in self.groups.values_mut() {
+            group.flush(now, &self.settings, &mut self.outbox);
+        }
+        self.settle(now);
+        let outbox = std::mem::take(&mut self.outbox);
+        let identity = std::mem::take(&mut self.identity_changed).then(|| self.identity.clone());
+        let mut send = outbox.send;
+        let mut output = Output { fatal: outbox.fatal, ..Output::default() };
+        let batch = Batch { number: self.next_batch, identity, records: outbox.records };
+        let durable_after = if batch.is_empty() { self.next_batch - 1 } else { self.next_batch };
+        if !batch.is_empty() {
+            self.next_batch += 1;
+            output.batch = Some(batch);
+        }
+        if durable_after <= self.synced {
+            send.extend(outbox.send_durable);
+        } else if output.batch.is_some() || !outbox.send_durable.is_empty() {
+            self.unsynced.push_back(Unsynced {
+                batch: durable_after,
+                positions: outbox.positions,
+                snapshots: outbox.snapshots,
+                installs: outbox.installs,
+                send: outbox.send_durable,
+            });
+        }
+        output.send = send;
+        output.answers = std::mem::take(&mut self.answers);
+        output.command_results = std::mem::take(&mut self.command_results);
+        output.addresses = self.changed_addresses();
+        output
+    }
+
+    pub fn report(&self) -> Report {
+        let groups = self.groups.values().map(|group| {
+            let (raft, standing) = (&group.raft, group.raft.standing());
+            GroupReport {
+                group: group.id,
+                role: standing.role,
+                term: standing.term,
+                leader: standing.leader,
+                last: raft.last(),
+                committed: raft.committed(),
+                applied: group.applied,
+                time: group.applied_time,
+                configuration: raft.configuration().clone(),
+                configuration_index: raft.configuration_index(),
+                configuration_committed: raft.configuration_committed(),
+                progress: raft.progress().into_iter().collect(),
+            }
+        });
+        Report {
+            id: self.identity.id,
+            cluster: self.identity.cluster.filter(|_| self.birth.is_none()),
+            damage: None,
+            short_of_space: self.short_of_space,
+            groups: groups.collect(),
+        }
+    }
+
+    fn add_group(&mut self, now: Duration, id: GroupId, recovered: Recovered) -> Result<(), CorruptSnapshot> {
+        let machine = (self.make)(id);
+        let group = Group::founded(id, self.identity.id, &self.settings, recovered, machine, now)?;
+        self.groups.insert(id, group);
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Duration) {
+        let patience = self.settings.tick * self.settings.raft.election_ticks * LEADERLESS_ELECTIONS;
+        for group in self.groups.values_mut() {
+            group.tick(now, &self.settings, &mut self.outbox);
+            group.tick_transfers(now, &self.settings, &mut self.outbox);
+            if group.leaderless_since.is_some_and(|since| now.saturating_sub(since) >= patience) {
+                let failed = self.requests.fail_group(group.id).into_iter();
+                self.answers.extend(failed.map(|(id, failure)| (id, Err(failure))));
+            }
+        }
+        let (failed, again) = self.requests.due(now);
+        self.answers.extend(failed.into_iter().map(|(id, failure)| (id, Err(failure))));
+        for sequence in again {
+            self.route(now, sequence);
+        }
+    }
+
+    fn receive(&mut self, now: Duration, from: MemberId, message: PeerMessage) {
+        match message {
+            PeerMessage::Raft { group, message } => {
+                if let Some(group) = self.groups.get_mut(&group) {
+                    // A message is never refused.
+                    let input = Input::Receive { from, message };
+                    let _ = group.step(now, &self.settings, input, &mut self.outbox);
+                }
+            }
+            PeerMessage::Forward { id, group, request, .. } => self.forwarded(from, id, group, request),
+            PeerMessage::ForwardReply { id, result } => {
+                self.answers.extend(self.requests.finish(now, id, result));
+            }
+            PeerMessage::SnapshotChunk { group, term, meta, total_bytes, offset, data } => {
+                if let Some(group) = self.groups.get_mut(&group) {
+                    let chunk = Chunk { term, meta, total: total_bytes, offset, data };
+                    group.receive_chunk(from, chunk, &mut self.outbox);
+                }
+            }
+            PeerMessage::SnapshotAck { group, index, received_bytes, installed, .. } => {
+                if let Some(group) = self.groups.get_mut(&group) {
+                    let received = (!installed).then_some(received_bytes);
+                    group.acknowledge(now, &self.settings, from, index, received, &mut self.outbox);
+                }
+            }
+        }
+    }
+
+    fn forwarded(&mut self, from: MemberId, id: u64, group: GroupId, request: Forwarded) {
+        let refuse = |failure| (from, PeerMessage::ForwardReply { id, result: Err(failure) });
+        let Some(group) = self.groups.get_mut(&group).filter(|group| group.leads()) else {
+            self.outbox.send.push(refuse(Failure::Unavailable));
+            return;
+        };
+        if group.commands.len() + group.questions.len() >= self.settings.requests_max {
+            self.outbox.send.push(refuse(Failure::Full));
+            return;
+        }
+        match request {
+            Forwarded::Query { query } => group.questions.push((Asker::Peer { member: from, id }, query)),
+            Forwarded::Execute { entry } => match Envelope::decode(entry.clone()) {
+                // Only a member of the group has a session in it.
+                Some(envelope) if group.raft.configuration().contains(envelope.session.member) => {
+                    if self.short_of_space && group.machine.may_grow(&envelope.command) {
+                        self.outbox.send.push(refuse(Failure::NoSpace));
+                    } else {
+                        group.commands.push((envelope.session, entry));
+                    }
+                }
+                _ => self.outbox.send.push(refuse(Failure::Unavailable)),
+            },
+        }
+    }
+
+    fn request(&mut self, now: Duration, id: RequestId, timeout: Duration, request: Request) {
+        match self.requests.begin(now, id, timeout, request, &self.settings) {
+            None => self.answers.push((id, Err(Failure::Full))),
+            Some(sequence) => self.route(now, sequence),
+        }
+    }
+
+    fn route(&mut self, now: Duration, sequence: u64) {
+        // The number of this life, which orders its sessions, has to be on disk first.
+        if self.synced == 0 {
+            return;
+        }
+        let Some(group) = self.requests.group(sequence).and_then(|group| self.groups.get_mut(&group)) else {
+            return;
+        };
+        let leader = match group.leader() {
+            Some(leader) if leader == self.identity.id => Leader::Here(group.raft.standing().term),
+            Some(leader) => Leader::There(leader),
+            None => Leader::Unknown,
+        };
+        match self.requests.route(now, sequence, leader) {
+            Step::Wait => {}
+            Step::Propose { command, .. } if self.short_of_space && group.machine.may_grow(&command) => {
+                self.answers.extend(self.requests.finish(now, sequence, Err(Failure::NoSpace)));
+            }
+            Step::Propose { session, entry, .. } => group.commands.push((session, entry)),
+            Step::Ask { sequence, query } => group.questions.push((Asker::Here { sequence }, query)),
+            Step::Forward { to, message } => self.outbox.send.push((to, message)),
+        }
+    }
+
+    /// Batches up to this one are on disk: what waited for them goes on.
+    fn sync(&mut self, now: Duration, batch: u64, written: &Written) {
+        let first = self.synced == 0;
+        self.synced = self.synced.max(batch);
+        self.short_of_space = written.short_of_space;
+        if let Err(error) = self.be_born(now, batch) {
+            self.outbox.fatal = Some(error.to_string());
+        }
+        if first {
+            self.outbox.stood.extend(self.groups.keys());
+        }
+        while let Some(done) = self.unsynced.pop_front_if(|first| first.batch <= batch) {
+            // Before the core learns of it: what it says next may say more.
+            self.outbox.send.extend(done.send);
+            for (id, position) in done.positions {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    let input = Input::Persisted(position);
+                    let _ = group.step(now, &self.settings, input, &mut self.outbox);
+                }
+            }
+            for (id, snapshot) in done.snapshots {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.compact(now, &self.settings, snapshot, &mut self.outbox);
+                }
+            }
+            for install in done.installs {
+                if let Some(group) = self.groups.get_mut(&install.group) {
+                    group.restore(now, &self.settings, install, &mut self.outbox);
+                }
+            }
+        }
+        for id in &written.pinning {
+            if let Some(group) = self.groups.get_mut(id) {
+                group.take_snapshot_if_due(&self.settings, true, &mut self.outbox);
+            }
+        }
+    }
+
+    /// Tells whoever asked; requests of groups with another leader are routed to it.
+    fn settle(&mut self, now: Duration) {
+        loop {
+            for session in std::mem::take(&mut self.outbox.proposed) {
+                if self.requests.is_own(session) {
+                    self.requests.proposed(session);
+                }
+            }
+            for (group, session, outcome) in std::mem::take(&mut self.outbox.settled) {
+                if self.requests.is_own(session) {
+                    self.answers.extend(self.requests.finish(now, session.sequence, outcome));
+                } else if self.groups.get(&group).is_some_and(Group::leads) || outcome.is_err() {
+                    let reply = PeerMessage::ForwardReply { id: session.sequence, result: outcome };
+                    self.outbox.send.push((session.member, reply));
+                }
+            }
+            for (asker, outcome) in std::mem::take(&mut self.outbox.questions) {
+                match asker {
+                    Asker::Here { sequence } => {
+                        self.answers.extend(self.requests.finish(now, sequence, outcome));
+                    }
+                    Asker::Peer { member, id } => {
+                        self.outbox.send.push((member, PeerMessage::ForwardReply { id, result: outcome }));
+                    }
+                }
+            }
+            let stood = std::mem::take(&mut self.outbox.stood);
+            if stood.is_empty() {
+                return;
+            }
+            for id in stood {
+                for sequence in self.requests.of_group(id) {
+                    self.route(now, sequence);
+                }
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.flush(now, &self.settings, &mut self.outbox);
+                }
+            }
+        }
+    }
+
+    /// Where all members of all groups are reached, if any group's configuration changed since the last call.
+    fn changed_addresses(&mut self) -> Option<Vec<(MemberId, String)>> {
+        let indexes: Vec<_> = self.groups.values().map(|group| group.raft.configuration_index()).collect();
+        if indexes == self.address_indexes {
+            return None;
+        }
+        self.address_indexes = indexes;
+        let mut addresses = BTreeMap::new();
+        for group in self.groups.values() {
+            addresses.extend(group.raft.configuration().addresses.clone());
+        }
+        Some(addresses.into_iter().collect())
+    }
 }
 
-/// From the operator (or from founding without one).
-#[derive(Clone, Debug)]
-pub enum MemberCommand {
-    Found { cluster: u128, members: Vec<(MemberId, String)> },
-    Change { cluster: u128, groups: Vec<GroupChange> },
-    /// Moves all leaderships away; answered at once, the report shows when it is done.
-    Handover { cluster: u128 },
-}
-
-#[derive(Clone, Debug)]
-pub struct GroupChange {
-    pub group: GroupId,
-    pub expected: Index,
-    pub voters: Vec<(MemberId, String)>,
-    pub learners: Vec<(MemberId, String)>,
-}
-
-/// Per group that was addressed and is led here; or why nothing was done at all.
-pub type CommandResult = Result<Vec<(GroupId, Result<(), String>)>, String>;
-
-/// What the runtime has to carry out. A batch is written in order; messages here may leave at once (the engine
-/// holds back those that depend on the disk).
-#[derive(Debug, Default)]
-pub struct Output {
-    pub batch: Option<Batch>,
-    pub send: Vec<(MemberId, PeerMessage)>,
-    pub answers: Vec<(RequestId, Result<Bytes, Failure>)>,
-    pub command_results: Vec<(RequestId, CommandResult)>,
-    /// Where members are reached, when a configuration changed.
-    pub addresses: Option<Vec<(MemberId, String)>>,
-}
-
-/// What a member knows of itself.
-#[derive(Clone, Debug)]
-pub struct Report {
-    pub id: MemberId,
-    pub cluster: Option<u128>,
-    pub damage: Option<String>,
-    pub short_of_space: bool,
-    pub groups: Vec<GroupReport>,
-}
-
-#[derive(Clone, Debug)]
-pub struct GroupReport {
-    pub group: GroupId,
-    pub role: Role,
-    pub term: Term,
-    pub leader: Option<MemberId>,
-    pub last: Position,
-    pub committed: Index,
-    pub applied: Index,
-    pub time: LogTime,
-    pub configuration: Configuration,
-    pub configuration_index: Index,
-    pub configuration_committed: bool,
-    /// The leader's view of the others; empty elsewhere.
-    pub progress: Vec<(MemberId, Progress)>,
-}
+/// A group that nobody has led for this many election timeouts answers its requests with a failure.
+const LEADERLESS_ELECTIONS: u32 = 4;

@@ -1,0 +1,394 @@
+//! One group of this member: its consensus core, its state machine, and what joins them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use quartet_raft::{
+    Effects, Entry, Index, Input, LogTime, MemberId, Payload, Proposal, Raft, ReadId, Recovered,
+    Refusal, Role, SnapshotMeta,
+};
+
+use super::EngineSettings;
+use super::clock::LogClock;
+use super::envelope::{Envelope, Session};
+use super::once::{Begin, Once, OnceWire};
+use super::outbox::Outbox;
+use super::transfer::{Incoming, Outgoing};
+use crate::GroupId;
+use crate::state_machine::{At, CorruptSnapshot, Settled, StateMachine};
+use crate::store::{OpenedGroup, Record};
+use crate::wire::{Failure, PeerMessage};
+
+/// Who asked a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    Here { sequence: u64 },
+    Peer { member: MemberId, id: u64 },
+}
+
+pub(super) struct Snapshot {
+    pub(super) meta: SnapshotMeta,
+    pub(super) data: Bytes,
+}
+
+pub(super) struct Group<S> {
+    pub(super) id: GroupId,
+    pub(super) raft: Raft,
+    pub(super) machine: S,
+    once: Once,
+    /// While this member leads.
+    clock: Option<LogClock>,
+    /// The latest stamp that was proposed here while leading.
+    stamped: LogTime,
+    pub(super) applied: Index,
+    pub(super) applied_time: LogTime,
+    /// Bytes applied since the last snapshot was begun.
+    log_bytes: u64,
+    /// The last durable one.
+    pub(super) snapshot: Option<Snapshot>,
+    /// Taken, and on its way to the disk.
+    pub(super) snapshot_pending: bool,
+    pub(super) commands: Vec<(Session, Bytes)>,
+    pub(super) questions: Vec<(Asker, Bytes)>,
+    next_read: u64,
+    /// Rounds of confirmation under way, and what is asked in each.
+    reads: BTreeMap<ReadId, Vec<(Asker, Bytes)>>,
+    /// Confirmed; wait for their index to be applied.
+    confirmed: BTreeMap<Index, Vec<(Asker, Bytes)>>,
+    /// Since when nobody is known to lead.
+    pub(super) leaderless_since: Option<Duration>,
+    pub(super) outgoing: BTreeMap<MemberId, Outgoing>,
+    pub(super) incoming: Option<Incoming>,
+}
+
+impl<S: StateMachine> Group<S> {
+    pub(super) fn open(
+        id: GroupId,
+        member: MemberId,
+        settings: &EngineSettings,
+        opened: OpenedGroup,
+        machine: S,
+        now: Duration,
+    ) -> Result<Self, CorruptSnapshot> {
+        let meta = opened.recovered.snapshot.clone();
+        let mut raft_settings = settings.raft.clone();
+        raft_settings.seed ^= u64::from(id.0) << 32;
+        let mut group = Self {
+            id,
+            raft: Raft::new(member, raft_settings, opened.recovered),
+            machine,
+            once: Once::default(),
+            clock: None,
+            stamped: LogTime::default(),
+            applied: Index::default(),
+            applied_time: LogTime::default(),
+            log_bytes: 0,
+            snapshot: None,
+            snapshot_pending: false,
+            commands: Vec::new(),
+            questions: Vec::new(),
+            next_read: 0,
+            reads: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            leaderless_since: Some(now),
+            outgoing: BTreeMap::new(),
+            incoming: None,
+        };
+        if meta.last.index > Index(0) {
+            group.install(meta, opened.snapshot)?;
+        }
+        Ok(group)
+    }
+
+    pub(super) fn founded(
+        id: GroupId,
+        member: MemberId,
+        settings: &EngineSettings,
+        recovered: Recovered,
+        machine: S,
+        now: Duration,
+    ) -> Result<Self, CorruptSnapshot> {
+        let opened = OpenedGroup { recovered, snapshot: Bytes::new() };
+        Self::open(id, member, settings, opened, machine, now)
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.raft.standing().role == Role::Leader
+    }
+
+    pub(super) fn leader(&self) -> Option<MemberId> {
+        self.raft.standing().leader
+    }
+
+    /// One input to the core, and all that follows from it.
+    pub(super) fn step(
+        &mut self,
+        now: Duration,
+        settings: &EngineSettings,
+        input: Input,
+        out: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        let effects = self.raft.step(input)?;
+        self.carry_out(now, settings, effects, out);
+        Ok(())
+    }
+
+    pub(super) fn carry_out(&mut self, now: Duration, settings: &EngineSettings, effects: Effects, out: &mut Outbox) {
+        if let Some(state) = effects.hard_state {
+            out.records.push(Record::HardState { group: self.id, state });
+        }
+        if let Some(last) = effects.append.last() {
+            out.positions.push((self.id, last.position()));
+            out.records.push(Record::Entries { group: self.id, entries: effects.append });
+        }
+        let framed = |(to, message)| (to, PeerMessage::Raft { group: self.id, message });
+        out.send.extend(effects.send.into_iter().map(framed));
+        out.send_durable.extend(effects.send_durable.into_iter().map(framed));
+        if let Some(standing) = effects.standing {
+            self.stand(now, settings, standing.role == Role::Leader, standing.leader.is_some());
+            out.stood.push(self.id);
+        }
+        for entry in effects.apply {
+            self.apply(settings, entry, out);
+        }
+        for (read, index) in effects.reads {
+            if let Some(questions) = self.reads.remove(&read) {
+                self.confirmed.entry(index).or_default().extend(questions);
+            }
+        }
+        for read in effects.lost_reads {
+            for (asker, _) in self.reads.remove(&read).unwrap_or_default() {
+                out.questions.push((asker, Err(Failure::Unavailable)));
+            }
+        }
+        for to in effects.snapshots {
+            self.begin_transfer(to, settings.chunk_bytes, out);
+        }
+        self.answer_questions(out);
+        self.take_snapshot_if_due(settings, false, out);
+    }
+
+    fn stand(&mut self, now: Duration, settings: &EngineSettings, leads: bool, leader_known: bool) {
+        if !leads {
+            self.clock = None;
+            self.outgoing.clear();
+        } else if self.clock.is_none() {
+            let last = self.raft.last_time();
+            self.stamped = last;
+            self.clock = Some(LogClock::starting_at(last, now, settings.time_step_max));
+        }
+        self.leaderless_since = match (leader_known, self.leaderless_since) {
+            (true, _) => None,
+            (false, since) => Some(since.unwrap_or(now)),
+        };
+    }
+
+    fn apply(&mut self, settings: &EngineSettings, entry: Entry, out: &mut Outbox) {
+        let at = At { index: entry.index, time: entry.time };
+        self.applied = entry.index;
+        self.applied_time = entry.time;
+        self.log_bytes += entry_bytes(&entry);
+        let mut settled = Settled::default();
+        self.machine.advance(at, &mut settled);
+        match entry.payload {
+            Payload::Empty => {}
+            Payload::Configuration(configuration) => self.once.keep_members(&configuration.members()),
+            Payload::Command(data) => self.apply_command(settings, at, data, &mut settled, out),
+        }
+        let lifetime_ms = u64::try_from(settings.key_lifetime.as_millis()).unwrap_or(u64::MAX);
+        for (ticket, answer) in settled.0 {
+            for session in self.once.settle(at, ticket, &answer, lifetime_ms) {
+                out.settled.push((self.id, session, Ok(answer.body.clone())));
+            }
+        }
+    }
+
+    /// An empty command carries nothing but time.
+    fn apply_command(
+        &mut self,
+        settings: &EngineSettings,
+        at: At,
+        data: Bytes,
+        settled: &mut Settled,
+        out: &mut Outbox,
+    ) {
+        if data.is_empty() {
+            return;
+        }
+        let Some(envelope) = Envelope::decode(data) else {
+            return;
+        };
+        match self.once.begin(at, &envelope, settings.keys_max) {
+            Begin::Apply => self.machine.apply(at, &envelope.command, settled),
+            Begin::Known(outcome) => out.settled.push((self.id, envelope.session, outcome)),
+            Begin::Pending | Begin::Stale => {}
+        }
+    }
+
+    /// What came in since the last flush goes to the core, all of it in one step each.
+    pub(super) fn flush(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
+        self.propose(now, settings, out);
+        self.ask(now, settings, out);
+    }
+
+    fn propose(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
+        if self.commands.is_empty() {
+            return;
+        }
+        let commands = std::mem::take(&mut self.commands);
+        let time = self.read_clock(now);
+        let proposals = commands.iter().map(|(_, data)| Proposal { time, data: data.clone() }).collect();
+        match self.step(now, settings, Input::Propose(proposals), out) {
+            Ok(()) => {
+                self.stamped = time;
+                out.proposed.extend(commands.iter().map(|(session, _)| *session));
+            }
+            Err(refusal) => {
+                let failure = match refusal {
+                    Refusal::Full => Failure::Full,
+                    _ => Failure::Unavailable,
+                };
+                let refused = commands.into_iter().map(|(session, _)| (self.id, session, Err(failure)));
+                out.settled.extend(refused);
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
+        if self.questions.is_empty() {
+            return;
+        }
+        let questions = std::mem::take(&mut self.questions);
+        let read = ReadId(self.next_read);
+        self.next_read += 1;
+        // Known before the step: a lone voter is confirmed within it.
+        self.reads.insert(read, questions);
+        if self.step(now, settings, Input::Read(read), out).is_err() {
+            for (asker, _) in self.reads.remove(&read).unwrap_or_default() {
+                out.questions.push((asker, Err(Failure::Unavailable)));
+            }
+        }
+    }
+
+    fn answer_questions(&mut self, out: &mut Outbox) {
+        while let Some(first) = self.confirmed.first_entry() {
+            if *first.key() > self.applied {
+                break;
+            }
+            for (asker, question) in first.remove() {
+                out.questions.push((asker, Ok(self.machine.query(&question))));
+            }
+        }
+    }
+
+    /// A tick of the core's clock; the leader also lets replicated time pass where something waits for it.
+    pub(super) fn tick(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
+        // A tick is never refused.
+        let _ = self.step(now, settings, Input::Tick, out);
+        let Some(deadline) = self.machine.deadline() else {
+            self.read_clock(now);
+            return;
+        };
+        if !self.leads() {
+            return;
+        }
+        let time = self.read_clock(now);
+        let due = deadline <= time && self.stamped < deadline;
+        if due || time.0 >= self.stamped.0 + TIME_COMMIT_MS {
+            let proposal = Proposal { time, data: Bytes::new() };
+            if self.step(now, settings, Input::Propose(vec![proposal]), out).is_ok() {
+                self.stamped = time;
+            }
+        }
+    }
+
+    fn read_clock(&mut self, now: Duration) -> LogTime {
+        self.clock.as_mut().map_or(self.stamped, |clock| clock.read(now))
+    }
+
+    pub(super) fn take_snapshot_if_due(
+        &mut self,
+        settings: &EngineSettings,
+        wanted: bool,
+        out: &mut Outbox,
+    ) {
+        let due = wanted || self.log_bytes > settings.snapshot_after_bytes;
+        let newer = self.snapshot.as_ref().is_none_or(|last| last.meta.last.index < self.applied);
+        if !due || !newer || self.snapshot_pending {
+            return;
+        }
+        let Some(meta) = self.raft.meta_at(self.applied) else {
+            return;
+        };
+        self.log_bytes = 0;
+        self.snapshot_pending = true;
+        let data = Bytes::from(self.encode_state());
+        out.records.push(Record::Snapshot {
+            group: self.id,
+            meta: meta.clone(),
+            data: data.clone(),
+        });
+        out.snapshots.push((self.id, Snapshot { meta, data }));
+    }
+
+    /// A snapshot of this member's own is on disk.
+    pub(super) fn compact(
+        &mut self,
+        now: Duration,
+        settings: &EngineSettings,
+        snapshot: Snapshot,
+        out: &mut Outbox,
+    ) {
+        self.snapshot_pending = false;
+        if self.snapshot.as_ref().is_some_and(|last| last.meta.last.index >= snapshot.meta.last.index) {
+            return;
+        }
+        let compact = Input::Compact { meta: snapshot.meta.clone(), keep: settings.keep_entries };
+        // Refused only when a later snapshot has come from the leader meanwhile.
+        if self.step(now, settings, compact, out).is_ok() {
+            self.snapshot = Some(snapshot);
+        }
+    }
+
+    pub(super) fn encode_state(&self) -> Vec<u8> {
+        let state = StateWire { once: Some(self.once.encode()), machine: self.machine.snapshot().into() };
+        state.encode_to_vec()
+    }
+
+    /// The state becomes the snapshot's.
+    pub(super) fn install(&mut self, meta: SnapshotMeta, data: Bytes) -> Result<(), CorruptSnapshot> {
+        let state =
+            StateWire::decode(data.clone()).map_err(|error| CorruptSnapshot(format!("group: {error}")))?;
+        self.once = Once::decode(state.once.unwrap_or_default())?;
+        self.machine.restore(&state.machine)?;
+        self.applied = meta.last.index;
+        self.applied_time = meta.time;
+        self.log_bytes = 0;
+        self.snapshot = Some(Snapshot { meta, data });
+        Ok(())
+    }
+}
+
+/// Replicated time is committed at least this often while anything waits for it, so that a change of leader gives
+/// no more than this away.
+const TIME_COMMIT_MS: u64 = 1000;
+
+fn entry_bytes(entry: &Entry) -> u64 {
+    const HEADER_BYTES: u64 = 40;
+    let payload = match &entry.payload {
+        Payload::Command(data) => data.len() as u64,
+        Payload::Configuration(configuration) => 64 * configuration.addresses.len() as u64,
+        Payload::Empty => 0,
+    };
+    HEADER_BYTES + payload
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StateWire {
+    #[prost(message, optional, tag = "1")]
+    once: Option<OnceWire>,
+    #[prost(bytes = "bytes", tag = "2")]
+    machine: Bytes,
+}

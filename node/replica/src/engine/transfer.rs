@@ -1,0 +1,222 @@
+//! Snapshots on their way between members: in pieces, resumed where they broke off.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quartet_raft::{Index, Input, MemberId, SnapshotMeta, Term};
+
+use super::EngineSettings;
+use super::group::Group;
+use super::outbox::{Install, Outbox};
+use crate::state_machine::StateMachine;
+use crate::store::Record;
+use crate::wire::PeerMessage;
+
+/// Pieces under way at once.
+const WINDOW: u64 = 4;
+/// Ticks without an acknowledgement after which the pieces are sent again.
+const RESEND_TICKS: u32 = 20;
+/// Resendings without progress after which the core is told that it failed.
+const RESENDS_MAX: u32 = 10;
+
+pub(super) struct Outgoing {
+    meta: SnapshotMeta,
+    data: Bytes,
+    sent: u64,
+    acknowledged: u64,
+    quiet_ticks: u32,
+    resends: u32,
+}
+
+pub(super) struct Incoming {
+    from: MemberId,
+    meta: SnapshotMeta,
+    total: u64,
+    buffer: BytesMut,
+    /// Complete, and on its way to the disk.
+    writing: bool,
+}
+
+/// A piece, as it arrived.
+pub(super) struct Chunk {
+    pub(super) term: Term,
+    pub(super) meta: SnapshotMeta,
+    pub(super) total: u64,
+    pub(super) offset: u64,
+    pub(super) data: Bytes,
+}
+
+impl<S: StateMachine> Group<S> {
+    pub(super) fn begin_transfer(&mut self, to: MemberId, chunk_bytes: usize, out: &mut Outbox) {
+        // The log reaches back to the last snapshot, so that there is one whenever a follower is behind the log.
+        let Some(snapshot) = &self.snapshot else {
+            return;
+        };
+        let (meta, data) = (snapshot.meta.clone(), snapshot.data.clone());
+        let outgoing = Outgoing { meta, data, sent: 0, acknowledged: 0, quiet_ticks: 0, resends: 0 };
+        self.outgoing.insert(to, outgoing);
+        self.send_chunks(to, chunk_bytes, out);
+    }
+
+    fn send_chunks(&mut self, to: MemberId, chunk_bytes: usize, out: &mut Outbox) {
+        let (group, term) = (self.id, self.raft.standing().term);
+        let Some(outgoing) = self.outgoing.get_mut(&to) else {
+            return;
+        };
+        let chunk_bytes = (chunk_bytes as u64).min(CHUNK_BYTES_MAX);
+        let total_bytes = outgoing.data.len() as u64;
+        let window_end = (outgoing.acknowledged + WINDOW * chunk_bytes).min(total_bytes);
+        while outgoing.sent < window_end {
+            let end = (outgoing.sent + chunk_bytes).min(total_bytes);
+            let range = usize::try_from(outgoing.sent).unwrap_or(usize::MAX)
+                ..usize::try_from(end).unwrap_or(usize::MAX);
+            let message = PeerMessage::SnapshotChunk {
+                group,
+                term,
+                meta: outgoing.meta.clone(),
+                total_bytes,
+                offset: outgoing.sent,
+                data: outgoing.data.slice(range),
+            };
+            out.send.push((to, message));
+            outgoing.sent = end;
+        }
+    }
+
+    pub(super) fn tick_transfers(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
+        let (mut resend, mut failed) = (Vec::new(), Vec::new());
+        for (to, outgoing) in &mut self.outgoing {
+            outgoing.quiet_ticks += 1;
+            if outgoing.quiet_ticks > RESEND_TICKS {
+                outgoing.quiet_ticks = 0;
+                outgoing.resends += 1;
+                outgoing.sent = outgoing.acknowledged;
+                if outgoing.resends > RESENDS_MAX { failed.push(*to) } else { resend.push(*to) }
+            }
+        }
+        for to in resend {
+            self.send_chunks(to, settings.chunk_bytes, out);
+        }
+        for to in failed {
+            self.outgoing.remove(&to);
+            // Refused when this member no longer leads: then it is nobody's business.
+            let _ = self.step(now, settings, Input::SnapshotSent { to, index: None }, out);
+        }
+    }
+
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Duration,
+        settings: &EngineSettings,
+        from: MemberId,
+        index: Index,
+        received: Option<u64>,
+        out: &mut Outbox,
+    ) {
+        let Some(outgoing) = self.outgoing.get_mut(&from).filter(|sent| sent.meta.last.index == index) else {
+            return;
+        };
+        match received {
+            Some(received) => {
+                outgoing.quiet_ticks = 0;
+                if received > outgoing.acknowledged {
+                    outgoing.resends = 0;
+                }
+                outgoing.acknowledged = received;
+                outgoing.sent = outgoing.sent.max(received);
+                self.send_chunks(from, settings.chunk_bytes, out);
+            }
+            None => {
+                self.outgoing.remove(&from);
+                let _ = self.step(now, settings, Input::SnapshotSent { to: from, index: Some(index) }, out);
+            }
+        }
+    }
+
+    pub(super) fn receive_chunk(
+        &mut self,
+        from: MemberId,
+        chunk: Chunk,
+        out: &mut Outbox,
+    ) {
+        let (group, index) = (self.id, chunk.meta.last.index);
+        let acknowledge = |received_bytes, installed| {
+            let (term, index) = (chunk.term, chunk.meta.last.index);
+            (from, PeerMessage::SnapshotAck { group, term, index, received_bytes, installed })
+        };
+        if index <= self.raft.committed() {
+            out.send.push(acknowledge(chunk.total, true));
+            return;
+        }
+        if chunk.term < self.raft.standing().term || chunk.total > SNAPSHOT_BYTES_MAX {
+            return;
+        }
+        // The same snapshot goes on where it broke off, whoever sends it; another one starts anew.
+        let same = self.incoming.as_ref().is_some_and(|incoming| {
+            incoming.meta == chunk.meta && incoming.total == chunk.total && incoming.from == from
+        });
+        if !same {
+            let (meta, buffer) = (chunk.meta.clone(), BytesMut::new());
+            self.incoming = Some(Incoming { from, meta, total: chunk.total, buffer, writing: false });
+        }
+        let Some(incoming) = self.incoming.as_mut() else {
+            return;
+        };
+        if incoming.writing {
+            return;
+        }
+        if chunk.offset == incoming.buffer.len() as u64 {
+            incoming.buffer.extend_from_slice(&chunk.data);
+        }
+        let received = incoming.buffer.len() as u64;
+        if received < incoming.total {
+            out.send.push(acknowledge(received, false));
+            return;
+        }
+        incoming.writing = true;
+        let data = std::mem::take(&mut incoming.buffer).freeze();
+        let meta = chunk.meta;
+        out.records.push(Record::Snapshot {
+            group,
+            meta: meta.clone(),
+            data: data.clone(),
+        });
+        out.installs.push(Install { group, from, term: chunk.term, meta, data });
+    }
+
+    /// A received snapshot is on disk.
+    pub(super) fn restore(
+        &mut self,
+        now: Duration,
+        settings: &EngineSettings,
+        install: Install,
+        out: &mut Outbox,
+    ) {
+        self.incoming = None;
+        let Install { group, from, term, meta, data } = install;
+        let index = meta.last.index;
+        let before = self.raft.committed();
+        let restore = Input::Restore { from, term, meta: meta.clone() };
+        if let Ok(effects) = self.raft.step(restore) {
+            if before < index && self.raft.snapshot().last == meta.last {
+                // Checked against its checksum and decoded by the code that encoded it; without its state this
+                // member must not go on.
+                if let Err(error) = self.install(meta, data) {
+                    out.fatal = Some(format!("group {}: {error}", group.0));
+                    return;
+                }
+            }
+            self.carry_out(now, settings, effects, out);
+        }
+        let received_bytes = 0;
+        let ack = PeerMessage::SnapshotAck { group, term, index, received_bytes, installed: true };
+        if self.raft.committed() >= index {
+            out.send.push((from, ack));
+        }
+    }
+}
+
+/// The largest piece, whatever the settings say: what a frame may hold.
+const CHUNK_BYTES_MAX: u64 = 1 << 20;
+/// The largest snapshot that is taken from a peer.
+const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
