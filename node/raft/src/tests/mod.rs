@@ -1,5 +1,7 @@
 //! One sentence per rule, on a few members in memory. Days of random faults are quartet-sim's.
 
+#[cfg(feature = "broken-rules")]
+mod broken;
 mod cluster;
 mod disk;
 mod elections;

@@ -29,7 +29,8 @@ pub(super) struct Run {
 
 pub(super) fn run(seed: u64, steps: u32, settings: &Settings) -> Run {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let settings = Settings { seed, election_ticks: 10, append_bytes_max: 200, ..settings.clone() };
+    let settings =
+        Settings { seed, election_ticks: 10, append_bytes_max: [1, 200][dice.roll(2)], ..settings.clone() };
     let mut cluster = Cluster::founded_by(&voters(&[0, 1, 2]), settings).and_empty(&[3, 4]);
     let mut invariants = Invariants::default();
     let mut snapshots = 0;
@@ -132,30 +133,6 @@ fn carry(cluster: &mut Cluster, ordinal: u16) {
         if !up || cluster.carry_snapshot(ordinal, to.ordinal).is_err() {
             cluster.input(ordinal, Input::SnapshotSent { to, index: None }).unwrap();
         }
-    }
-}
-
-/// Each rule of Raft, left out, is noticed: what the checks above would let through, they do not check.
-#[cfg(feature = "broken-rules")]
-#[test]
-fn every_rule_left_out_breaks_something() {
-    use BrokenRule::*;
-    let rules = [
-        VoteForStaleLog,
-        VoteTwice,
-        CommitWithoutQuorum,
-        CommitEarlierTerm,
-        SkipConsistencyCheck,
-        ReadWithoutRound,
-        PromiseBeforeSync,
-        SkipJoint,
-    ];
-    for rule in rules {
-        let settings = Settings { broken: Some(rule), ..Settings::default() };
-        let noticed =
-            (0..1000).find(|seed| std::panic::catch_unwind(|| run(*seed, 4000, &settings)).is_err());
-        println!("{rule:?}: noticed with seed {noticed:?}");
-        assert!(noticed.is_some(), "{rule:?}");
     }
 }
 

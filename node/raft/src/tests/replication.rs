@@ -257,7 +257,11 @@ fn a_heartbeat_to_a_slow_follower_carries_no_commit_beyond_its_match() {
 /// with a later term comes back; with an entry of the own term on top it is.
 #[test]
 fn entries_of_earlier_terms_are_not_committed_by_counting_copies() {
-    let mut cluster = Cluster::of(5);
+    figure_8(Settings::default());
+}
+
+pub(super) fn figure_8(settings: Settings) {
+    let mut cluster = Cluster::founded_by(&super::cluster::voters(&[0, 1, 2, 3, 4]), settings);
     let logs: [&[u64]; 5] = [&[2], &[2], &[], &[], &[3]];
     for (ordinal, log) in (0..).zip(logs) {
         cluster.crash(ordinal);
