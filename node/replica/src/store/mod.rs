@@ -4,11 +4,23 @@
 //! has returned after it. An error of either ends the process: what the disk holds is not known any more.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use bytes::Bytes;
 use quartet_raft::{Entry, HardState, MemberId, Recovered, SnapshotMeta};
 
 use crate::GroupId;
+
+mod log;
+mod open;
+mod record;
+mod replay;
+mod sealed;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+pub use log::Store;
 
 /// Who this member is: kept on its volume from its first start on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +30,8 @@ pub struct Identity {
     pub cluster: Option<u128>,
     /// Raft groups of that cluster; fixed at founding.
     pub groups: u16,
+    /// How often this incarnation has started: orders its client sessions.
+    pub boots: u64,
 }
 
 /// One step's changes, to be written in this order.
@@ -35,7 +49,7 @@ pub enum Record {
     Entries { group: GroupId, entries: Vec<Entry> },
     /// Replaces the group's older snapshot, and its log up to `meta.last`; the rest of the log stays only if it
     /// holds `meta.last` (Raft §7). Durable by itself before anything after it in the batch is written.
-    Snapshot { group: GroupId, meta: SnapshotMeta, data: Bytes, keep_entries: u64 },
+    Snapshot { group: GroupId, meta: SnapshotMeta, data: Bytes },
 }
 
 impl Batch {
@@ -67,4 +81,41 @@ pub struct Written {
     pub pinning: Vec<GroupId>,
     /// Less room than the reserve: nothing that grows the state should be accepted.
     pub short_of_space: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// Size of a segment of the log; at least [`StoreSettings::SEGMENT_BYTES_MIN`].
+    pub segment_bytes: u64,
+    /// Groups whose entries keep more segments than this should take a snapshot.
+    pub segments_kept: usize,
+    /// Room to keep for what must go on when the disk is almost full.
+    pub reserve_bytes: u64,
+}
+
+impl StoreSettings {
+    /// Room for the hard states of 64 groups, which every segment begins with.
+    pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
+
+    /// What suits a volume of this size.
+    pub fn for_volume(total_bytes: u64) -> Self {
+        let segment_bytes = (total_bytes / 64).clamp(1 << 20, 64 << 20);
+        let reserve_bytes = (4 * segment_bytes).max((total_bytes / 20).min(512 << 20));
+        Self { segment_bytes, segments_kept: 4, reserve_bytes }
+    }
+}
+
+/// After one of these the store must not be used any more.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot {operation} {name}")]
+    Io { operation: &'static str, name: String, source: io::Error },
+    #[error("the disk is damaged, so nothing may be written: {0}")]
+    Damaged(String),
+}
+
+impl StoreError {
+    fn io(operation: &'static str, name: &str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { operation, name: name.to_owned(), source }
+    }
 }

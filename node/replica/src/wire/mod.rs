@@ -5,6 +5,18 @@ use quartet_raft::{Message, SnapshotMeta, Term};
 
 use crate::GroupId;
 
+pub(crate) mod codec;
+mod frame;
+#[cfg(test)]
+mod tests;
+pub(crate) mod values;
+
+pub use codec::Malformed;
+pub use frame::{FRAME_BYTES_MAX, Frame};
+
+/// Of the frames; a member speaks the lower of both sides' versions.
+pub const VERSION: u16 = 1;
+
 /// First on every connection, in both directions. The dialler names whom it wants; another incarnation there, or
 /// another cluster, refuses. An empty member that is addressed by its exact id joins the dialler's cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +27,8 @@ pub struct Hello {
     pub groups: u16,
     /// None only asks who is there (founding without an operator).
     pub to: Option<quartet_raft::MemberId>,
+    /// The connection for snapshots, so that heartbeats never wait behind them.
+    pub bulk: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +37,6 @@ pub enum PeerMessage {
     /// A request passed on to the member that leads the group.
     Forward { id: u64, group: GroupId, request: Forwarded, timeout_ms: u32 },
     ForwardReply { id: u64, result: Result<Bytes, Failure> },
-    /// Whoever asked no longer waits.
-    ForwardCancel { id: u64 },
     /// Part of the snapshot that stands for `meta.last`. Goes over the connection for bulk.
     SnapshotChunk { group: GroupId, term: Term, meta: SnapshotMeta, total_bytes: u64, offset: u64, data: Bytes },
     /// How much of the snapshot at this index has arrived, or that it is installed.
@@ -40,7 +52,8 @@ impl PeerMessage {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forwarded {
-    Execute { key: Option<Key>, command: Bytes },
+    /// A command with its session, as it goes into the log.
+    Execute { entry: Bytes },
     Query { query: Bytes },
 }
 
