@@ -4,3 +4,12 @@
 //! side. What never lives here: servers, state machines, Kubernetes.
 
 pub mod admin;
+mod error;
+pub mod lock;
+mod placement;
+pub mod status;
+mod sync;
+
+pub use error::{ClientError, ErrorBody, ErrorDetail};
+pub use placement::partition_of;
+pub use sync::SyncClient;
