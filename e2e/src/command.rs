@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
+const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
 const TAIL_LINES: usize = 25;
 const TAIL_BYTES: u64 = 16 * 1024;
 

@@ -18,13 +18,23 @@ pub const MANAGER: &str = "quartet-e2e";
 /// Server-side applies every document of the text; objects without a namespace get this one.
 pub async fn apply(client: &Client, namespace: &str, yaml: &str) -> Result<Vec<DynamicObject>> {
     let mut applied = Vec::new();
+    for object in documents(yaml)? {
+        applied.push(apply_one(client, namespace, object).await?);
+    }
+    Ok(applied)
+}
+
+fn documents(yaml: &str) -> Result<Vec<DynamicObject>> {
+    let mut objects = Vec::new();
     for document in serde_norway::Deserializer::from_str(yaml) {
         let value = Value::deserialize(document).context("read YAML")?;
         if !value.is_null() {
-            applied.push(apply_one(client, namespace, serde_json::from_value(value)?).await?);
+            objects.push(
+                serde_json::from_value(value).context("an object needs apiVersion, kind and metadata")?,
+            );
         }
     }
-    Ok(applied)
+    Ok(objects)
 }
 
 async fn apply_one(client: &Client, namespace: &str, object: DynamicObject) -> Result<DynamicObject> {

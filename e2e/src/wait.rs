@@ -43,7 +43,7 @@ pub async fn throughout(
 
 #[cfg(test)]
 mod tests {
-    use anyhow::bail;
+    use anyhow::{bail, ensure};
 
     use super::*;
 
@@ -52,7 +52,8 @@ mod tests {
         let mut looks = 0;
         let value = until("the third look", Duration::from_secs(10), async || {
             looks += 1;
-            if looks < 3 { bail!("look {looks}") } else { Ok(looks) }
+            ensure!(looks == 3, "look {looks}");
+            Ok(looks)
         });
         assert_eq!(value.await.unwrap(), 3);
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::NAME;
 use crate::command::Command;
 
-const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+const COMMAND_DEADLINE: Duration = Duration::from_mins(2);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {

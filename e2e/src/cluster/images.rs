@@ -12,8 +12,8 @@ use crate::machine::{rust, stamp};
 use crate::paths::Paths;
 use crate::progress::Progress;
 
-const BUILD_DEADLINE: Duration = Duration::from_secs(3600);
-const IMAGE_DEADLINE: Duration = Duration::from_secs(120);
+const BUILD_DEADLINE: Duration = Duration::from_hours(1);
+const IMAGE_DEADLINE: Duration = Duration::from_mins(2);
 const PREFIX: &str = "dev-";
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use crate::paths::Paths;
 use crate::progress::Progress;
 
 const RELEASE: &str = "quartet";
-const INSTALL_DEADLINE: Duration = Duration::from_secs(180);
-const SAMPLE_DEADLINE: Duration = Duration::from_secs(120);
+const INSTALL_DEADLINE: Duration = Duration::from_mins(3);
+const SAMPLE_DEADLINE: Duration = Duration::from_mins(2);
 
 /// Installs or upgrades the chart and waits for the operator's pods.
 pub async fn operator(paths: &Paths, progress: &Progress, client: &Client, images: &Images) -> Result<()> {

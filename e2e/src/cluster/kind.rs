@@ -12,9 +12,9 @@ use crate::machine::{registry, stamp, tools};
 use crate::paths::Paths;
 use crate::progress::Progress;
 
-const CREATE_DEADLINE: Duration = Duration::from_secs(600);
+const CREATE_DEADLINE: Duration = Duration::from_mins(10);
 const RESTART_DEADLINE: Duration = Duration::from_secs(150);
-const READY_DEADLINE: Duration = Duration::from_secs(240);
+const READY_DEADLINE: Duration = Duration::from_mins(4);
 const POLICY: &str = "e2e/kind/audit-policy.yaml";
 /// kind's own default otherwise, whichever version of kind is at hand.
 const PROBED_TAG: &str = "v1.35.0";

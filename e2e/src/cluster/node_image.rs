@@ -12,7 +12,7 @@ use crate::progress::Progress;
 
 pub const REPOSITORY: &str = "quartet-kind-node";
 const BASE_REPOSITORY: &str = "quartet-kind-base";
-const BUILD_DEADLINE: Duration = Duration::from_secs(1200);
+const BUILD_DEADLINE: Duration = Duration::from_mins(20);
 
 /// The tag names its content, so that a change of any input makes another image.
 pub fn tag(paths: &Paths) -> Result<String> {
@@ -77,6 +77,6 @@ async fn prune(keep: &str) {
     let listed =
         Command::new("docker").args(["images", REPOSITORY, "--format", "{{.Repository}}:{{.Tag}}"]).text();
     for old in listed.await.unwrap_or_default().lines().filter(|image| *image != keep) {
-        Command::new("docker").args(["rmi", old]).deadline(Duration::from_secs(120)).text().await.ok();
+        Command::new("docker").args(["rmi", old]).deadline(Duration::from_mins(2)).text().await.ok();
     }
 }

@@ -12,7 +12,7 @@ use crate::machine::{packages, stamp};
 use crate::paths::Paths;
 
 const RUNC_BOUNDED: &str = include_str!("../../kind/runc-bounded");
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// Returns what was found or done.

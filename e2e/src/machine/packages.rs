@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::command::{Command, in_path};
 use crate::paths::Paths;
 
-const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
+const INSTALL_DEADLINE: Duration = Duration::from_mins(10);
 
 /// A program and the package that brings it.
 #[derive(Clone, Copy, Debug)]

@@ -18,6 +18,6 @@ pub async fn ensure_static_target(paths: &Paths) -> Result<()> {
     if installed.lines().any(|line| line.trim() == TARGET) {
         return Ok(());
     }
-    let add = rustup(&["target", "add", TARGET]).deadline(Duration::from_secs(300));
+    let add = rustup(&["target", "add", TARGET]).deadline(Duration::from_mins(5));
     Ok(add.logged(&paths.logs().join("rustup.log")).await?)
 }

@@ -14,7 +14,7 @@ use crate::paths::Paths;
 use crate::progress::Progress;
 
 pub const KUBERNETES: &str = "v1.35.4";
-const BUILD_DEADLINE: Duration = Duration::from_secs(1800);
+const BUILD_DEADLINE: Duration = Duration::from_mins(30);
 
 /// What a run needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

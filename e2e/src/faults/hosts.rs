@@ -1,0 +1,42 @@
+//! Hosts lost and back.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client};
+
+use super::Fault;
+use crate::cluster::hosts::{Host, list, stop};
+use crate::wait::until;
+
+/// All hosts that run pods of users.
+pub async fn workers() -> Result<Vec<Host>> {
+    Ok(list().await?.into_iter().filter(|host| !host.is_control_plane()).collect())
+}
+
+pub async fn named(name: &str) -> Result<Host> {
+    let hosts = list().await?;
+    hosts.into_iter().find(|host| host.name == name).with_context(|| format!("no host {name}"))
+}
+
+/// Stops a host's container: everything on it dies at once.
+pub async fn stop_host(host: &Host) -> Result<Fault> {
+    let mut fault = Fault::new(format!("host {} stopped", host.name));
+    fault.undo_with_docker(&["start", &host.name]);
+    stop(&host.name).await?;
+    Ok(fault)
+}
+
+/// Waits until a host's kubelet has renewed its lease after that moment.
+pub async fn wait_alive(client: &Client, host: &Host, since: Timestamp, deadline: Duration) -> Result<()> {
+    let leases = Api::<Lease>::namespaced(client.clone(), "kube-node-lease");
+    until(&format!("a sign of life of host {}", host.name), deadline, async || {
+        let lease = leases.get(&host.name).await?;
+        let renewed = lease.spec.and_then(|spec| spec.renew_time).context("its lease was never renewed")?;
+        anyhow::ensure!(renewed.0 > since, "last renewed {}", renewed.0);
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,34 @@
+//! Signals to the processes of a pod's container, sent from its host; found by the container's id in their cgroup, so
+//! that nothing else of the same name is hit.
+
+use anyhow::{Context, Result};
+
+use super::{Fault, target::Target};
+use crate::cluster::hosts::shell;
+
+/// `$1` signal, `$2` container id.
+const SIGNAL: &str = "pids=$(grep -ls -- \"$2\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true)
+[ -n \"$pids\" ] || { echo 'no process of that container' >&2; exit 1; }
+kill -s \"$1\" $pids";
+/// A process that is gone by now needs no continuing.
+const CONTINUE: &str = "pids=$(grep -ls -- \"$1\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true); kill -s CONT $pids 2>/dev/null || true";
+/// Ends all pauses of a host.
+pub(super) const CONTINUE_ALL: &str =
+    "for s in /proc/[0-9]*/stat; do case \"$(cut -d')' -f2- $s 2>/dev/null)\" in
+' T '*) p=${s#/proc/}; kill -s CONT ${p%/stat} || true;; esac; done";
+
+/// kill -9: no shutdown of any kind, writes that were not synced are the page cache's.
+pub async fn kill(pod: &Target) -> Result<()> {
+    shell(&pod.host, SIGNAL, &["KILL", &pod.container_id])
+        .await
+        .map(drop)
+        .with_context(|| format!("kill pod {}", pod.title()))
+}
+
+/// Stops the process where it is, connections open.
+pub async fn pause(pod: &Target) -> Result<Fault> {
+    let mut fault = Fault::new(format!("pod {} paused", pod.title()));
+    fault.undo_in_host(&pod.host, CONTINUE, &[&pod.container_id]);
+    shell(&pod.host, SIGNAL, &["STOP", &pod.container_id]).await?;
+    Ok(fault)
+}
