@@ -156,7 +156,7 @@ impl Seen<'_> {
     fn confirmed(&self) -> impl Iterator<Item = (u64, u64)> {
         self.operations.iter().flat_map(|operation| {
             let tokens = match (&operation.request, operation.answer()) {
-                (_, Some(LockAnswer::Granted { token }))
+                (_, Some(LockAnswer::Granted { token, .. }))
                 | (LockRequest::Renew { token, .. }, Some(LockAnswer::Renewed)) => vec![*token],
                 (_, Some(LockAnswer::Holders { tokens })) => tokens.clone(),
                 _ => Vec::new(),

@@ -47,8 +47,13 @@ impl Started {
         self.0
     }
 
+    /// In the mode that was asked for.
     pub(crate) fn granted(self, token: u64, at_ms: u64) -> LockOperation {
-        self.answered(LockAnswer::Granted { token }, at_ms)
+        let mode = match &self.0.request {
+            LockRequest::Acquire { mode, .. } => *mode,
+            _ => Mode::Exclusive,
+        };
+        self.answered(LockAnswer::Granted { token, mode }, at_ms)
     }
 
     pub(crate) fn unknown(self) -> LockOperation {

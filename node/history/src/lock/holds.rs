@@ -60,10 +60,10 @@ pub(crate) fn by_resource(history: &[LockOperation]) -> BTreeMap<&str, Vec<&Lock
 pub(crate) fn grants(operations: &[&LockOperation]) -> Vec<Grant> {
     let mut grants: Vec<Grant> = Vec::new();
     for operation in operations {
-        let LockRequest::Acquire { owner, mode, .. } = &operation.request else {
+        let LockRequest::Acquire { owner, .. } = &operation.request else {
             continue;
         };
-        let Some(LockAnswer::Granted { token }) = operation.answer() else {
+        let Some(LockAnswer::Granted { token, mode }) = operation.answer() else {
             continue;
         };
         let end_us = operation.end_us.unwrap_or(u64::MAX);
@@ -71,8 +71,7 @@ pub(crate) fn grants(operations: &[&LockOperation]) -> Vec<Grant> {
         if let Some(grant) = known {
             grant.not_after_us = grant.not_after_us.min(end_us);
         } else {
-            let not_before_us =
-                first_asked_us(operations, owner, *mode, *token).unwrap_or(operation.start_us);
+            let not_before_us = first_asked_us(operations, owner, *token).unwrap_or(operation.start_us);
             let (owner, mode) = (owner.clone(), *mode);
             grants.push(Grant { owner, token: *token, mode, not_before_us, not_after_us: end_us });
         }
@@ -81,14 +80,13 @@ pub(crate) fn grants(operations: &[&LockOperation]) -> Vec<Grant> {
     grants
 }
 
-fn first_asked_us(operations: &[&LockOperation], of: &str, in_mode: Mode, as_token: u64) -> Option<u64> {
+fn first_asked_us(operations: &[&LockOperation], of: &str, as_token: u64) -> Option<u64> {
     operations
         .iter()
         .filter(|operation| {
-            let asks = matches!(&operation.request,
-                LockRequest::Acquire { owner, mode, .. } if owner == of && *mode == in_mode);
+            let asks = matches!(&operation.request, LockRequest::Acquire { owner, .. } if owner == of);
             let may = match &operation.outcome {
-                Outcome::Answered(LockAnswer::Granted { token }) => *token == as_token,
+                Outcome::Answered(LockAnswer::Granted { token, .. }) => *token == as_token,
                 Outcome::Answered(_) | Outcome::Failed => false,
                 Outcome::Unknown => true,
             };
@@ -136,7 +134,7 @@ fn joined(mut holds: Vec<Hold>) -> Vec<Hold> {
 fn hold(own: &[&LockOperation], by: &LockOperation, grants: &[Grant], drift_ppm: u64) -> Option<Hold> {
     let from_us = by.end_us?;
     let (owner, token, mode) = match (&by.request, by.answer()?) {
-        (LockRequest::Acquire { owner, mode, .. }, LockAnswer::Granted { token }) => (owner, *token, *mode),
+        (LockRequest::Acquire { owner, .. }, LockAnswer::Granted { token, mode }) => (owner, *token, *mode),
         (LockRequest::Renew { owner, token, .. }, LockAnswer::Renewed) => {
             let grant = grants.iter().find(|grant| grant.token == *token && grant.owner == *owner)?;
             (owner, *token, grant.mode)

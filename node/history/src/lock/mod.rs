@@ -63,8 +63,8 @@ pub enum LockRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum LockAnswer {
-    /// To Acquire.
-    Granted { token: u64 },
+    /// To Acquire: what is held, which may be more than what was asked for.
+    Granted { token: u64, mode: Mode },
     /// To Acquire: others hold it, or a deadlock, or another refusal that granted nothing.
     NotGranted,
     /// To Renew.
