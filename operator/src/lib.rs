@@ -4,9 +4,16 @@
 //! client, a folder per kind what is known about that kind. What never lives here: the data plane. It keeps
 //! itself alive without the operator.
 
+pub mod admin;
+pub mod args;
+pub mod controller;
 pub mod failure;
+pub mod generate;
 pub mod kube;
+pub mod metrics;
 pub mod names;
 pub mod plan;
 pub mod reconcile;
+// pub mod run;
 pub mod sync_cluster;
+pub mod telemetry;

@@ -1,3 +1,12 @@
 //! quartet-operator: arguments, then the library.
 
-fn main() {}
+use clap::Parser;
+
+// musl's own allocator is slow under threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    Ok(())
+}

@@ -20,6 +20,9 @@ use crate::{
     plan::{ObjectKind, Plan},
 };
 
+mod drive;
+pub use drive::{Done, Situation, look, reconcile};
+
 /// One custom resource and what is known about keeping it.
 pub trait Kind: Send + Sync + 'static {
     type Resource: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>

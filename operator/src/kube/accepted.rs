@@ -136,7 +136,10 @@ async fn create(
     };
     let api = Api::<ControllerRevision>::namespaced(ctx.client.clone(), place.namespace);
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-    let created = request(format!("keep the accepted spec as ControllerRevision {name}"), api.create(&params, &revision));
+    let created = request(
+        format!("keep the accepted spec as ControllerRevision {name}"),
+        api.create(&params, &revision),
+    );
     match created.await {
         Err(failure) if failure.class == Class::Conflict => free_name(ctx, place, name, failure).await,
         other => other.map(|_| ()),
@@ -173,7 +176,10 @@ mod tests {
                 name: Some(name.into()),
                 uid: Some(format!("uid of {name}")),
                 resource_version: Some("7".into()),
-                owner_references: Some(vec![OwnerReference { uid: owner.into(), ..OwnerReference::default() }]),
+                owner_references: Some(vec![OwnerReference {
+                    uid: owner.into(),
+                    ..OwnerReference::default()
+                }]),
                 ..ObjectMeta::default()
             },
             data: Some(RawExtension(json!({"spec": spec}))),
@@ -213,7 +219,8 @@ mod tests {
         assert!(next.create);
         assert_eq!(next.delete[0].name, "demo-1");
 
-        let after_crash = kept(vec![revision("demo-1", "ours", 1, &old), revision("demo-2", "ours", 2, &new)]);
+        let after_crash =
+            kept(vec![revision("demo-1", "ours", 1, &old), revision("demo-2", "ours", 2, &new)]);
         let next = change(&after_crash, &new);
         assert!(!next.create);
         assert_eq!(next.delete.iter().map(|gone| gone.name.as_str()).collect::<Vec<_>>(), ["demo-1"]);

@@ -56,7 +56,8 @@ pub fn claim(live: Option<&ObjectMeta>, owner_uid: &str, existing: Option<&str>)
 
 pub fn is_owned(live: &ObjectMeta, owner_uid: &str) -> bool {
     let referenced = live.owner_references.iter().flatten().any(|reference| reference.uid == owner_uid);
-    let annotated = live.annotations.as_ref().and_then(|all| all.get(OWNER)).is_some_and(|uid| uid == owner_uid);
+    let annotated =
+        live.annotations.as_ref().and_then(|all| all.get(OWNER)).is_some_and(|uid| uid == owner_uid);
     referenced || annotated
 }
 
@@ -78,12 +79,16 @@ pub async fn apply(
         Claim::Ours => true,
         Claim::Taken => return Ok(Applied::Taken),
         Claim::Leaving => return Ok(Applied::Unchanged),
-        Claim::Replaced => return Err(Failure::new(Class::Conflict, format!("{what}: another object by now"))),
+        Claim::Replaced => {
+            return Err(Failure::new(Class::Conflict, format!("{what}: another object by now")));
+        }
     };
-    let object = child.object.to_value().map_err(|error| Failure::caused(Class::Invalid, what.clone(), error))?;
+    let object =
+        child.object.to_value().map_err(|error| Failure::caused(Class::Invalid, what.clone(), error))?;
     let desired = complete(object, owner, namespace, child.existing.as_deref());
     if let Some(live) = &live {
-        let live = serde_json::to_value(live).map_err(|error| Failure::caused(Class::Invalid, what.clone(), error))?;
+        let live = serde_json::to_value(live)
+            .map_err(|error| Failure::caused(Class::Invalid, what.clone(), error))?;
         match differ::difference(&desired, &live) {
             None => return Ok(Applied::Unchanged),
             Some(field) => tracing::info!(%kind, name, namespace, field, "the live object differs"),
@@ -239,7 +244,10 @@ mod tests {
         // A removed field shows in the hash alone.
         let less = ConfigMap { data: None, ..object };
         let next = complete(value(&less), &owner(), "default", None);
-        assert_eq!(differ::difference(&next, &applied), Some("metadata.annotations.quartet.dev/applied".into()));
+        assert_eq!(
+            differ::difference(&next, &applied),
+            Some("metadata.annotations.quartet.dev/applied".into())
+        );
     }
 
     #[test]

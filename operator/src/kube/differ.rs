@@ -51,7 +51,9 @@ fn sorted(value: &Value) -> Value {
         Value::Object(map) => {
             let mut entries: Vec<_> = map.iter().collect();
             entries.sort_by_key(|(key, _)| *key);
-            Value::Object(entries.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect::<Map<_, _>>())
+            Value::Object(
+                entries.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect::<Map<_, _>>(),
+            )
         }
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
         other => other.clone(),
@@ -125,7 +127,8 @@ fn same_key(desired: &Value, live: &Value, keys: &[&str]) -> bool {
 
 fn is_quantity(path: &[String]) -> bool {
     let above = path.len().checked_sub(2).and_then(|index| path.get(index)).map(String::as_str);
-    matches!(above, Some("requests" | "limits" | "capacity")) || path.last().is_some_and(|key| key == "sizeLimit")
+    matches!(above, Some("requests" | "limits" | "capacity"))
+        || path.last().is_some_and(|key| key == "sizeLimit")
 }
 
 fn same_quantity(desired: &Value, live: &Value) -> bool {

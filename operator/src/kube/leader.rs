@@ -5,7 +5,10 @@
 //! the status first and carries preconditions; the lease only keeps two replicas from wasting each other's work.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -66,7 +69,8 @@ pub fn next(spec: Option<&LeaseSpec>, me: &str, observed: &Observation, now: Ins
             let seconds = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0);
             // A foreign hand may have written any number; nobody waits for an hour.
             let duration = Duration::from_secs(seconds).clamp(Duration::from_secs(1), DURATION * 4);
-            let unchanged = observed.changed_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+            let unchanged =
+                observed.changed_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
             if unchanged >= duration { Move::Take } else { Move::Wait }
         }
     }
@@ -84,7 +88,11 @@ pub fn held(before: Option<&LeaseSpec>, me: &str, now: Timestamp) -> LeaseSpec {
             .and_then(|spec| spec.acquire_time.clone())
             .or(Some(MicroTime(now))),
         renew_time: Some(MicroTime(now)),
-        lease_transitions: Some(if ours || before.is_none() { transitions } else { transitions.saturating_add(1) }),
+        lease_transitions: Some(if ours || before.is_none() {
+            transitions
+        } else {
+            transitions.saturating_add(1)
+        }),
         ..LeaseSpec::default()
     }
 }
@@ -104,18 +112,27 @@ pub struct Election {
     me: String,
     held: Option<Lease>,
     observed: Observation,
+    /// Every turn is told, whether the API server answers or not: a replica that stands still is restarted.
+    turned: watch::Sender<Instant>,
     /// The API server has answered at least once.
-    pub reached: Arc<AtomicBool>,
+    reached: Arc<AtomicBool>,
 }
 
 impl Election {
-    pub fn new(client: Client, namespace: &str, me: impl Into<String>) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        me: impl Into<String>,
+        turned: watch::Sender<Instant>,
+        reached: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             me: me.into(),
             held: None,
             observed: Observation::default(),
-            reached: Arc::default(),
+            turned,
+            reached,
         }
     }
 
@@ -135,7 +152,7 @@ impl Election {
     }
 
     /// Renews until stopped (true) or until the lease is lost (false).
-    pub async fn keep(&mut self, stop: &CancellationToken, renewed: &watch::Sender<Instant>) -> bool {
+    pub async fn keep(&mut self, stop: &CancellationToken) -> bool {
         let mut last = Instant::now();
         loop {
             tokio::select! {
@@ -143,10 +160,7 @@ impl Election {
                 () = tokio::time::sleep(RETRY) => {}
             }
             match tokio::time::timeout_at(last + RENEW_DEADLINE, self.attempt()).await {
-                Ok(Ok(true)) => {
-                    last = Instant::now();
-                    renewed.send_replace(last);
-                }
+                Ok(Ok(true)) => last = Instant::now(),
                 Ok(Ok(false)) => return false,
                 Ok(Err(failure)) => tracing::warn!(error = failure.chain(), "could not renew the lease"),
                 Err(_) => return false,
@@ -159,6 +173,7 @@ impl Election {
 
     /// One look and, if it is ours to write, one write. True: this replica leads.
     async fn attempt(&mut self) -> Result<bool, Failure> {
+        self.turned.send_replace(Instant::now());
         let lease = timed("read the lease", self.api.get_opt(NAME)).await?;
         self.reached.store(true, Ordering::Relaxed);
         let now = Instant::now();

@@ -97,7 +97,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_hangs_is_given_up() {
-        let failure = request("get nothing", std::future::pending::<Result<(), kube::Error>>()).await.unwrap_err();
+        let failure =
+            request("get nothing", std::future::pending::<Result<(), kube::Error>>()).await.unwrap_err();
         assert_eq!(failure.class, Class::Transient);
     }
 }

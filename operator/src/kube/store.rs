@@ -37,8 +37,8 @@ where
     K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let api = Api::<K>::all(ctx.client.clone());
-    let list = api.list(&ListParams::default().limit(LIST_LIMIT));
-    Ok(request(format!("list {}", K::kind(&())), list.into_future()).await?.items)
+    let params = ListParams::default().limit(LIST_LIMIT);
+    Ok(request(format!("list {}", K::kind(&())), api.list(&params)).await?.items)
 }
 
 pub async fn list<K>(ctx: &Context, namespace: &str, labels: &str) -> Result<Vec<K>, Failure>

@@ -3,7 +3,9 @@
 //! `seen`, `command`, `validate`, `plan`, `build` and `status` are pure: data in, data out. `observe` and `call` do
 //! the IO. What never lives here: other kinds, and Raft itself (members do that among themselves).
 
+pub mod call;
 pub mod command;
+pub mod observe;
 pub mod seen;
 
 pub use command::{Call, Command};

@@ -1,0 +1,210 @@
+//! Live reads of a SyncCluster's children and a question to every member that has an address.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    net::{IpAddr, SocketAddr},
+};
+
+use futures::{StreamExt, future, stream};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{PersistentVolumeClaim, Pod, Secret},
+        policy::v1::PodDisruptionBudget,
+        storage::v1::StorageClass,
+    },
+};
+use kube::{Resource, ResourceExt};
+use quartet_client::admin::{self, MemberClient};
+use quartet_crds::sync_cluster::SyncCluster;
+use serde::de::DeserializeOwned;
+
+use super::{LABEL, Probe, Seen};
+use crate::{
+    failure::Failure,
+    kube::{Context, apply, store},
+    names,
+};
+
+/// Key of the token in the Secret.
+const TOKEN: &str = "token";
+/// More members than a cluster can have, so that all are asked at once.
+const PROBES: usize = 16;
+
+pub async fn observe(ctx: &Context, obj: &SyncCluster) -> Result<Seen, Failure> {
+    let (namespace, name) = (obj.namespace().unwrap_or_default(), obj.name_any());
+    let uid = obj.uid().unwrap_or_default();
+    let labels = names::selector(LABEL, &name);
+    let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+    let admin = names::admin(&name);
+    let (stateful_set, secret, disruption_budget, pods, claims, storage_classes) = future::try_join5(
+        owned::<StatefulSet>(ctx, &namespace, &name, &uid),
+        owned::<Secret>(ctx, &namespace, &admin, &uid),
+        owned::<PodDisruptionBudget>(ctx, &namespace, &name, &uid),
+        store::list::<Pod>(ctx, &namespace, &selector),
+        future::try_join(
+            store::list::<PersistentVolumeClaim>(ctx, &namespace, &selector),
+            store::list_global::<StorageClass>(ctx),
+        ),
+    )
+    .await
+    .map(|(set, secret, budget, pods, (claims, classes))| (set, secret, budget, pods, claims, classes))?;
+    let pods = members(pods, &name, stateful_set.as_ref().and_then(|set| set.metadata.uid.as_deref()));
+    let claims =
+        complete(ctx, &namespace, &name, &pods, by_ordinal(claims, &format!("{}-{name}", names::VOLUME)))
+            .await?;
+    let probes = probe(ctx, &pods, secret.as_ref()).await;
+    Ok(Seen { stateful_set, secret, disruption_budget, pods, claims, storage_classes, probes })
+}
+
+/// The child, if it is there and ours.
+async fn owned<K>(ctx: &Context, namespace: &str, name: &str, uid: &str) -> Result<Option<K>, Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let found = store::get::<K>(ctx, namespace, name).await?;
+    Ok(found.filter(|child| apply::is_owned(child.meta(), uid)))
+}
+
+/// Pods of the StatefulSet, and those without any controller that it will adopt: they serve meanwhile.
+fn members(pods: Vec<Pod>, name: &str, stateful_set: Option<&str>) -> BTreeMap<u16, Pod> {
+    let ours = pods.into_iter().filter(|pod| {
+        let mut references = pod.metadata.owner_references.iter().flatten();
+        match (references.find(|reference| reference.controller == Some(true)), stateful_set) {
+            (Some(controller), Some(uid)) => controller.uid == uid,
+            (Some(controller), None) => controller.kind == "StatefulSet" && controller.name == name,
+            (None, _) => true,
+        }
+    });
+    by_ordinal(ours, name)
+}
+
+fn by_ordinal<K: ResourceExt>(objects: impl IntoIterator<Item = K>, prefix: &str) -> BTreeMap<u16, K> {
+    objects
+        .into_iter()
+        .filter_map(|object| Some((names::ordinal(prefix, object.meta().name.as_deref()?)?, object)))
+        .collect()
+}
+
+/// A claim whose labels somebody took away is still its pod's.
+async fn complete(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+    pods: &BTreeMap<u16, Pod>,
+    mut claims: BTreeMap<u16, PersistentVolumeClaim>,
+) -> Result<BTreeMap<u16, PersistentVolumeClaim>, Failure> {
+    for ordinal in pods.keys().filter(|ordinal| !claims.contains_key(ordinal)).copied().collect::<Vec<_>>() {
+        let found = store::get::<PersistentVolumeClaim>(ctx, namespace, &names::claim(name, ordinal)).await?;
+        claims.extend(found.map(|claim| (ordinal, claim)));
+    }
+    Ok(claims)
+}
+
+/// Asks all members at once; each answers within the client's timeout or counts as silent.
+async fn probe(ctx: &Context, pods: &BTreeMap<u16, Pod>, secret: Option<&Secret>) -> BTreeMap<u16, Probe> {
+    let Some(token) = secret.and_then(token) else { return BTreeMap::new() };
+    let asked: Vec<_> = pods.iter().filter_map(|(ordinal, pod)| Some((*ordinal, address(pod)?))).collect();
+    stream::iter(asked)
+        .map(|(ordinal, address)| {
+            let member = ctx.members.member(address, token.clone());
+            async move { (ordinal, ask(&member).await) }
+        })
+        .buffer_unordered(PROBES)
+        .collect()
+        .await
+}
+
+async fn ask(member: &MemberClient) -> Probe {
+    match member.report().await {
+        Ok(report) => Probe::Answered(Box::new(report)),
+        Err(error) => Probe::Failed(error.to_string()),
+    }
+}
+
+/// Where a pod's member takes commands; none before it has an address or after its processes have ended.
+pub fn address(pod: &Pod) -> Option<SocketAddr> {
+    let status = pod.status.as_ref()?;
+    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let ip: IpAddr = status.pod_ip.as_deref()?.parse().ok()?;
+    Some(SocketAddr::new(ip, admin::PORT))
+}
+
+pub fn token(secret: &Secret) -> Option<String> {
+    String::from_utf8(secret.data.as_ref()?.get(TOKEN)?.0.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{
+        ByteString,
+        api::core::v1::PodStatus,
+        apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+    };
+
+    use super::*;
+
+    fn pod(name: &str, controller: Option<&str>) -> Pod {
+        let reference = controller.map(|uid| {
+            vec![OwnerReference {
+                kind: "StatefulSet".into(),
+                name: "demo".into(),
+                uid: uid.into(),
+                controller: Some(true),
+                ..OwnerReference::default()
+            }]
+        });
+        Pod {
+            metadata: ObjectMeta {
+                name: Some(name.into()),
+                owner_references: reference,
+                ..ObjectMeta::default()
+            },
+            ..Pod::default()
+        }
+    }
+
+    #[test]
+    fn members_are_the_pods_of_our_stateful_set_and_those_it_will_adopt() {
+        let pods = vec![
+            pod("demo-0", Some("set")),
+            pod("demo-1", Some("another set")),
+            pod("demo-2", None),
+            pod("demo-x", Some("set")),
+        ];
+        let found = members(pods.clone(), "demo", Some("set"));
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [0, 2]);
+        // While the StatefulSet is being put back, its pods are still members.
+        assert_eq!(members(pods, "demo", None).keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn only_a_pod_with_an_address_and_a_running_process_is_asked() {
+        let with = |phase: &str, ip: Option<&str>| Pod {
+            status: Some(PodStatus {
+                phase: Some(phase.into()),
+                pod_ip: ip.map(str::to_owned),
+                ..PodStatus::default()
+            }),
+            ..Pod::default()
+        };
+        assert_eq!(address(&with("Running", Some("10.0.0.1"))), Some(([10, 0, 0, 1], 8199).into()));
+        assert_eq!(
+            address(&with("Running", Some("fd00::1"))).map(|at| at.to_string()),
+            Some("[fd00::1]:8199".into())
+        );
+        assert_eq!(address(&with("Pending", None)), None);
+        assert_eq!(address(&with("Failed", Some("10.0.0.1"))), None);
+    }
+
+    #[test]
+    fn the_token_is_read_from_the_secret() {
+        let data = [(TOKEN.to_owned(), ByteString(b"abc".to_vec()))].into();
+        assert_eq!(token(&Secret { data: Some(data), ..Secret::default() }), Some("abc".into()));
+        assert_eq!(token(&Secret::default()), None);
+    }
+}
