@@ -35,6 +35,7 @@ pub enum Error {
 }
 
 /// A program with its arguments; consumed by running it.
+#[must_use = "a command does nothing until it is run"]
 #[derive(Debug)]
 pub struct Command {
     inner: tokio::process::Command,

@@ -1,6 +1,8 @@
 //! Volumes: a small one that can be filled, and any that can be wiped.
 
-use anyhow::{Context, Result, bail};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, ListParams};
@@ -11,6 +13,7 @@ use super::hosts::workers;
 use super::{Fault, process, target::Target};
 use crate::cluster::hosts::{Host, shell};
 use crate::objects;
+use crate::wait::until;
 
 /// `$1` name, `$2` MiB. A file system of its own, so that full means full; open to any user, since pods run as one.
 const OFFER: &str = "truncate -s $2M /var/quartet-$1.img
@@ -50,6 +53,10 @@ impl SmallVolumes {
             "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
         });
         objects::apply(client, "", &object.to_string()).await?;
+        for name in volumes_of(client, class).await? {
+            // Of a run that failed: bound to a claim that is gone, it would never be bound again.
+            forget(client, &name).await?;
+        }
         for host in workers().await? {
             for number in 0..per_host {
                 let name = format!("{class}-{}-{number}", host.name);
@@ -65,13 +72,30 @@ impl SmallVolumes {
 
     /// After the claims on them are gone.
     pub async fn take_back(self, client: &Client) -> Result<()> {
-        let volumes = Api::<PersistentVolume>::all(client.clone());
         for name in &self.volumes {
-            volumes.delete(name, &DeleteParams::default()).await?;
+            forget(client, name).await?;
         }
         Api::<StorageClass>::all(client.clone()).delete(&self.class, &DeleteParams::default()).await?;
         self.fault.heal().await
     }
+}
+
+async fn volumes_of(client: &Client, class: &str) -> Result<Vec<String>> {
+    let listed = Api::<PersistentVolume>::all(client.clone()).list(&ListParams::default()).await?;
+    let of_class = |volume: &PersistentVolume| {
+        volume.spec.as_ref().is_some_and(|spec| spec.storage_class_name.as_deref() == Some(class))
+    };
+    Ok(listed.items.into_iter().filter(of_class).filter_map(|volume| volume.metadata.name).collect())
+}
+
+async fn forget(client: &Client, name: &str) -> Result<()> {
+    let volumes = Api::<PersistentVolume>::all(client.clone());
+    volumes.delete(name, &DeleteParams::default()).await?;
+    until(&format!("volume {name} gone"), Duration::from_mins(1), async || {
+        ensure!(volumes.get_opt(name).await?.is_none(), "still there");
+        Ok(())
+    })
+    .await
 }
 
 fn volume(name: &str, class: &str, host: &Host, mebibytes: u32) -> serde_json::Value {

@@ -48,7 +48,7 @@ pub(super) async fn processes_and_volumes(stage: Stage) -> Result<()> {
 
     let place = Place::find(&stage.client, &stage.namespace, "one").await?;
     ensure!(place.host == one.host, "the volume is on the pod's host");
-    let write = "echo data > \"$1/kept\"; dd if=/dev/zero of=\"$1/more\" bs=1k count=64 2>&1";
+    let write = "dd if=/dev/zero of=\"$1/kept\" bs=1k count=64 2>&1";
     let full = place.fill(0).await?;
     let refused = crate::cluster::hosts::shell(&place.host, write, &[&place.path]).await;
     let said = refused.err().context("a full volume takes writes")?;
