@@ -1,6 +1,9 @@
-//! Every intended pair and port is allowed, every other denied: the chart's policy for the operator.
+//! Every intended pair and port is allowed, every other denied: the chart's policy for the operator together with
+//! the operator's policies for clusters, on the pods that the chart and the operator make.
 
-use k8s_openapi::api::{apps::v1::Deployment, networking::v1::NetworkPolicy};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::PodTemplateSpec, networking::v1::NetworkPolicy};
+use quartet_crds::sync_cluster::SyncClusterSpec;
+use quartet_operator::sync_cluster::{build, validate::Valid};
 
 use crate::{
     helm::{Chart, render},
@@ -18,24 +21,52 @@ const ADMIN: Port = Port("TCP", 8199);
 const PORTS: [Port; 10] =
     [API, API_SERVICE, DNS, DNS_TCP, METRICS, CLIENT, PEER, ADMIN, Port("TCP", 22), Port("UDP", 8199)];
 
-fn operator_pod(chart: &Chart, name: &str, ip: &str) -> Endpoint {
-    let template = chart.only::<Deployment>("Deployment").spec.unwrap().template;
-    Endpoint::of_template(name, ip, "quartet-system", &template)
+/// Each cluster of the test, and how many members of it are in the world.
+const CLUSTERS: [(&str, &str, u8); 3] = [("apps", "demo", 2), ("apps", "rival", 1), ("other", "demo", 1)];
+
+fn cluster(namespace: &str, name: &str) -> Valid {
+    Valid {
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        uid: format!("{namespace}-{name}"),
+        replicas: 3,
+        partitions: 8,
+        image: "quartet-node:0.1.0".to_owned(),
+        pull_policy: "IfNotPresent".to_owned(),
+        spec: SyncClusterSpec::default(),
+    }
 }
 
-fn member(name: &str, ip: &str, namespace: &str) -> Endpoint {
-    let labels = labels([
-        ("app.kubernetes.io/managed-by", "quartet"),
-        ("app.kubernetes.io/name", "synccluster"),
-        ("app.kubernetes.io/instance", "demo"),
-    ]);
-    Endpoint::pod(name, ip, namespace, labels)
+fn members() -> Vec<Endpoint> {
+    let mut members = Vec::new();
+    for (subnet, (namespace, name, count)) in (1..).zip(CLUSTERS) {
+        let set = build::stateful_set::stateful_set(&cluster(namespace, name), 3, None);
+        let template = set.spec.unwrap().template;
+        for ordinal in 0..count {
+            let ip = format!("10.245.{subnet}.{ordinal}");
+            members.push(Endpoint::of_template(
+                &format!("{namespace}/{name}-{ordinal}"),
+                &ip,
+                namespace,
+                &template,
+            ));
+        }
+    }
+    members
 }
 
-/// Everybody that the operator could talk to, and could be talked to by.
-fn world() -> Vec<Endpoint> {
+fn operator(chart: &Chart) -> PodTemplateSpec {
+    chart.only::<Deployment>("Deployment").spec.unwrap().template
+}
+
+/// Both replicas of the operator, all members, and everybody else.
+fn world(chart: &Chart) -> Vec<Endpoint> {
     let named = |name| labels([("app.kubernetes.io/name", name)]);
-    vec![
+    let replica = |name, ip| Endpoint::of_template(name, ip, "quartet-system", &operator(chart));
+    let mut world = vec![
+        replica("operator", "10.244.3.2"),
+        replica("operator-2", "10.244.3.3"),
+        Endpoint::of_template("false-operator", "10.244.1.8", "apps", &operator(chart)),
         Endpoint::outside("api", "172.18.0.2"),
         Endpoint::outside("internet", "203.0.113.7"),
         Endpoint::pod("dns", "10.244.0.2", "kube-system", labels([("k8s-app", "kube-dns")])),
@@ -43,40 +74,80 @@ fn world() -> Vec<Endpoint> {
         Endpoint::pod("prometheus", "10.244.1.2", "monitoring", named("prometheus")),
         Endpoint::pod("client", "10.244.1.3", "apps", named("client")),
         Endpoint::pod("neighbour", "10.244.1.4", "quartet-system", named("neighbour")),
-        member("member", "10.244.2.2", "apps"),
-        member("member-elsewhere", "10.244.2.3", "other"),
-    ]
+    ];
+    world.extend(members());
+    world
 }
 
-/// Holds the operator's policy against what is meant, for each pair with the operator and each port.
-fn check(chart: &Chart, meant: impl Fn(&str, &str, Port) -> bool) {
-    let policies = [chart.only::<NetworkPolicy>("NetworkPolicy")];
-    let mut seen_allowed = 0;
-    let operator = operator_pod(chart, "operator", "10.244.3.2");
-    for other in world().into_iter().chain([operator_pod(chart, "operator-2", "10.244.3.3")]) {
-        for port in PORTS {
-            for (from, to) in [(&operator, &other), (&other, &operator)] {
-                let (is, should) = (allowed(&policies, from, to, port), meant(&from.name, &to.name, port));
-                assert_eq!(is, should, "from {} to {} on {port:?}", from.name, to.name);
-                seen_allowed += usize::from(is);
+/// As the API server would hold them.
+fn policies(chart: &Chart) -> Vec<NetworkPolicy> {
+    let of_clusters = CLUSTERS.map(|(namespace, name, _)| {
+        let mut policy = build::network_policy::network_policy(&cluster(namespace, name), "quartet-system");
+        policy.metadata.namespace = Some(namespace.to_owned());
+        policy
+    });
+    of_clusters.into_iter().chain([chart.only("NetworkPolicy")]).collect()
+}
+
+fn is_operator(name: &str) -> bool {
+    ["operator", "operator-2"].contains(&name)
+}
+
+/// `apps/demo` of `apps/demo-0`.
+fn cluster_of(name: &str) -> Option<&str> {
+    name.contains('/').then(|| name.rsplit_once('-').unwrap().0)
+}
+
+/// Holds what is allowed against what is meant, for each ordered pair with one of ours in it and each port.
+/// `operator_out` says what the operator may reach that is none of ours; the rest never depends on values.
+fn check(chart: &Chart, operator_out: impl Fn(&str) -> Vec<Port>, metrics_from: &[&str], watched: &[&str]) {
+    let meant = |from: &str, to: &str, port: Port| -> bool {
+        let wanted: Vec<Port> = match (cluster_of(from), cluster_of(to)) {
+            (Some(one), Some(other)) if one == other => vec![PEER],
+            (Some(_), Some(_)) => vec![],
+            (None, Some(to)) if is_operator(from) => {
+                if watched.iter().any(|namespace| to.starts_with(namespace)) { vec![ADMIN] } else { vec![] }
+            }
+            (None, Some(_)) => vec![CLIENT],
+            (_, None) if is_operator(to) => {
+                if metrics_from.contains(&from) {
+                    vec![METRICS]
+                } else {
+                    vec![]
+                }
+            }
+            // Where DNS is differs per cluster: for members its port is open towards everybody who lets them in.
+            (Some(_), None) => vec![DNS, DNS_TCP],
+            (None, None) => operator_out(to),
+        };
+        wanted.contains(&port)
+    };
+    let (world, policies) = (world(chart), policies(chart));
+    let ours = |endpoint: &Endpoint| is_operator(&endpoint.name) || cluster_of(&endpoint.name).is_some();
+    for from in &world {
+        for to in world.iter().filter(|to| to.name != from.name && (ours(to) || ours(from))) {
+            for port in PORTS {
+                let is = allowed(&policies, from, to, port);
+                assert_eq!(
+                    is,
+                    meant(&from.name, &to.name, port),
+                    "from {} to {} on {port:?}",
+                    from.name,
+                    to.name
+                );
             }
         }
     }
-    assert!(seen_allowed > 0, "a policy that denies everything would pass for any lack of intentions");
 }
 
 #[test]
-fn the_operator_reaches_the_api_dns_and_members_and_only_prometheus_reaches_it() {
-    // Where the API server is differs per cluster, so by default its ports are open towards every address.
-    check(&render(&[]), |from, to, port| match (from, to) {
-        ("prometheus", "operator") => port == METRICS,
-        // The other replica has a policy of its own, which lets in only Prometheus.
-        (_, "operator" | "operator-2") => false,
-        ("operator", "dns") => [DNS, DNS_TCP, API, API_SERVICE].contains(&port),
-        ("operator", "member" | "member-elsewhere") => [ADMIN, API, API_SERVICE].contains(&port),
-        ("operator", _) => [API, API_SERVICE].contains(&port),
-        _ => unreachable!("every pair has the operator in it"),
-    });
+fn by_default_everybody_reaches_what_they_should_and_nothing_else() {
+    // Where the API server is differs per cluster, so its ports are open towards every address that lets us in.
+    let out = |to: &str| match to {
+        "dns" => vec![DNS, DNS_TCP, API, API_SERVICE],
+        _ => vec![API, API_SERVICE],
+    };
+    check(&render(&[]), out, &["prometheus"], &["apps/", "other/"]);
 }
 
 #[test]
@@ -85,25 +156,21 @@ fn knowing_the_api_servers_address_closes_all_others() {
         r#"networkPolicy.apiServer={"to": [{"ipBlock": {"cidr": "172.18.0.2/32"}}], "ports": [6443]}"#,
         "networkPolicy.metrics.from=[]",
     ]);
-    check(&chart, |from, to, port| match (from, to) {
-        ("operator", "api") => port == API,
-        ("operator", "dns") => [DNS, DNS_TCP].contains(&port),
-        ("operator", "member" | "member-elsewhere") => port == ADMIN,
-        _ => false,
-    });
+    let out = |to: &str| match to {
+        "api" => vec![API],
+        "dns" => vec![DNS, DNS_TCP],
+        _ => vec![],
+    };
+    check(&chart, out, &[], &["apps/", "other/"]);
 }
 
 #[test]
 fn watching_one_namespace_closes_the_members_of_others() {
-    let chart = render(&[
-        r#"watchNamespace="apps""#,
-        r#"networkPolicy.apiServer={"to": [{"ipBlock": {"cidr": "172.18.0.2/32"}}], "ports": [6443]}"#,
-    ]);
-    check(&chart, |from, to, port| match (from, to) {
-        ("operator", "api") => port == API,
-        ("operator", "dns") => [DNS, DNS_TCP].contains(&port),
-        ("operator", "member") => port == ADMIN,
-        ("prometheus", "operator") => port == METRICS,
-        _ => false,
-    });
+    let chart = render(&[r#"watchNamespace="apps""#, r#"networkPolicy.apiServer.to=[{"podSelector": {}}]"#]);
+    let out = |to: &str| match to {
+        "dns" => vec![DNS, DNS_TCP],
+        "neighbour" => vec![API, API_SERVICE],
+        _ => vec![],
+    };
+    check(&chart, out, &["prometheus"], &["apps/"]);
 }

@@ -1,14 +1,15 @@
 //! The chart: what it installs with each toggle, and that the operator's rights are those that its code needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::helm::{Chart, chart, documents, helm, render, try_render};
+use clap::CommandFactory;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Container, PodSpec},
     rbac::v1::{ClusterRole, PolicyRule, Role},
 };
-use quartet_operator::plan::ObjectKind;
+use quartet_operator::{args::Arguments, plan::ObjectKind};
 use serde_json::{Value, json};
 
 fn rules(chart: &Chart, kind: &str, name: &str) -> Vec<PolicyRule> {
@@ -93,38 +94,58 @@ fn no_rule_has_a_wildcard() {
     }
 }
 
-#[test]
-fn the_operator_may_do_to_each_kind_of_object_what_a_plan_may_ask() {
-    let rules = rules(&render(&[]), "ClusterRole", "quartet-operator");
+/// What the code calls, by (group, resource), in a namespace that it watches.
+fn needed() -> BTreeMap<(String, String), BTreeSet<String>> {
+    let mut needed = BTreeMap::new();
+    let mut add = |group: &str, resource: &str, verbs: &[&str]| {
+        let verbs = verbs.iter().map(|verb| (*verb).to_owned()).collect();
+        needed.insert((group.to_owned(), resource.to_owned()), verbs);
+    };
     for kind in ObjectKind::ALL {
         let (group, resource) = kind.resource();
-        let needed: &[&str] = match kind {
-            // Made by the StatefulSet's controller.
-            ObjectKind::Pod => &["get", "list", "watch", "delete"],
-            ObjectKind::PersistentVolumeClaim => &["get", "list", "watch", "patch", "delete"],
-            _ => &["get", "list", "watch", "create", "patch", "delete"],
-        };
-        for verb in needed {
-            assert!(grants(&rules, group, resource, verb), "{verb} {kind}");
+        add(
+            group,
+            resource,
+            match kind {
+                // Made by the StatefulSet's controller.
+                ObjectKind::Pod => &["get", "list", "watch", "delete"],
+                ObjectKind::PersistentVolumeClaim => &["get", "list", "watch", "patch", "delete"],
+                // The API server lets nobody change them.
+                ObjectKind::ControllerRevision => &["get", "list", "watch", "create", "delete"],
+                _ => &["get", "list", "watch", "create", "patch", "delete"],
+            },
+        );
+    }
+    add("quartet.dev", "syncclusters", &["get", "list", "watch"]);
+    add("quartet.dev", "syncclusters/status", &["patch"]);
+    // For owner references that block the deletion of their owner.
+    add("quartet.dev", "syncclusters/finalizers", &["update"]);
+    add("events.k8s.io", "events", &["create"]);
+    needed
+}
+
+fn granted(rules: &[PolicyRule]) -> BTreeMap<(String, String), BTreeSet<String>> {
+    let mut granted: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    for rule in rules {
+        for group in rule.api_groups.iter().flatten() {
+            for resource in rule.resources.iter().flatten() {
+                granted
+                    .entry((group.clone(), resource.clone()))
+                    .or_default()
+                    .extend(rule.verbs.iter().cloned());
+            }
         }
     }
+    granted
 }
 
 #[test]
-fn the_operator_has_no_right_that_could_become_more() {
-    let rules = rules(&render(&[]), "ClusterRole", "quartet-operator");
-    for (group, resource, verb) in [
-        ("", "pods", "create"),
-        ("", "pods/exec", "create"),
-        ("", "nodes", "patch"),
-        ("", "persistentvolumeclaims", "create"),
-        ("", "serviceaccounts/token", "create"),
-        ("rbac.authorization.k8s.io", "clusterroles", "patch"),
-        ("quartet.dev", "syncclusters", "delete"),
-        ("coordination.k8s.io", "leases", "get"),
-    ] {
-        assert!(!grants(&rules, group, resource, verb), "{verb} {resource}");
-    }
+fn the_operators_rights_are_what_its_code_does_and_no_more() {
+    let mut needed = needed();
+    assert_eq!(granted(&rules(&render(&[r#"watchNamespace="apps""#]), "Role", "quartet-operator")), needed);
+    let classes = ("storage.k8s.io".to_owned(), "storageclasses".to_owned());
+    needed.insert(classes, BTreeSet::from(["list".to_owned()]));
+    assert_eq!(granted(&rules(&render(&[]), "ClusterRole", "quartet-operator")), needed);
 }
 
 #[test]
@@ -132,7 +153,7 @@ fn one_namespace_shrinks_the_rights_to_a_role_in_it() {
     let chart = render(&[r#"watchNamespace="apps""#]);
     let everywhere = rules(&chart, "ClusterRole", "quartet-operator");
     assert!(!grants(&everywhere, "", "secrets", "get"));
-    assert!(grants(&everywhere, "storage.k8s.io", "storageclasses", "get"));
+    assert!(grants(&everywhere, "storage.k8s.io", "storageclasses", "list"));
     assert!(grants(&rules(&chart, "Role", "quartet-operator"), "", "secrets", "get"));
     assert_eq!(chart.named("Role", "quartet-operator").unwrap()["metadata"]["namespace"], "apps");
     let binding = chart.named("RoleBinding", "quartet-operator").unwrap();
@@ -211,6 +232,21 @@ fn what_is_optional_comes_and_goes_with_its_value() {
     let given = render(&[r#"serviceAccount={"create": false, "name": "mine"}"#]);
     assert!(given.of_kind("ServiceAccount").is_empty());
     assert_eq!(pod(&given).service_account_name.as_deref(), Some("mine"));
+}
+
+#[test]
+fn every_variable_of_the_container_is_an_option_of_the_operator() {
+    let arguments = Arguments::command();
+    let options = arguments.find_subcommand("run").unwrap().get_arguments().chain(arguments.get_arguments());
+    let known: BTreeSet<_> = options.filter_map(|option| option.get_env()?.to_str()).collect();
+    let container = operator(&render(&["concurrency=3", r#"log={"level": "debug", "format": "text"}"#]));
+    for variable in container.env.iter().flatten() {
+        assert!(known.contains(variable.name.as_str()), "{}", variable.name);
+    }
+    assert_eq!(env(&container, "QUARTET_CONCURRENCY").as_deref(), Some("3"));
+    assert_eq!(env(&container, "QUARTET_LOG").as_deref(), Some("debug"));
+    assert_eq!(env(&container, "QUARTET_LOG_FORMAT").as_deref(), Some("text"));
+    assert_eq!(container.args, Some(vec!["run".to_owned()]));
 }
 
 #[test]
