@@ -31,7 +31,7 @@ impl Raft {
             return self.tick_leader();
         }
         self.elapsed_ticks = self.elapsed_ticks.saturating_add(1);
-        if !self.log.configuration().is_voter(self.id) {
+        if !self.may_stand() {
             return;
         }
         let alone = self.is_alone();
@@ -65,6 +65,15 @@ impl Raft {
             self.heartbeat();
         }
         self.advance_configuration();
+    }
+
+    /// A voter may, and so may one that the configuration in force leaves out, until it knows that to be committed:
+    /// its log may be the only one complete enough (§4.2.2). It does not count its own vote then.
+    fn may_stand(&self) -> bool {
+        let committed = self.log.configuration_index() <= self.commit;
+        self.log.configuration().is_voter(self.id)
+            || (!committed
+                && self.log.previous_configuration().is_some_and(|before| before.is_voter(self.id)))
     }
 
     /// Whether this member is a quorum by itself.

@@ -53,6 +53,11 @@ impl Log {
         self.set_last().0
     }
 
+    /// The one before that in force, if an entry after the snapshot set the latter.
+    pub(crate) fn previous_configuration(&self) -> Option<&Configuration> {
+        self.configurations.iter().rev().nth(1).map(|(_, configuration)| configuration)
+    }
+
     fn set_last(&self) -> &(Index, Configuration) {
         &self.configurations[self.configurations.len() - 1]
     }

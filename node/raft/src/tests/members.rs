@@ -184,6 +184,29 @@ fn a_leader_that_is_removed_leads_until_it_is_committed_and_hands_over() {
     assert_eq!(cluster.commands(1), ["a", "b"]);
 }
 
+/// Otherwise nobody could: the others still need its vote, and lack what it has.
+#[test]
+fn a_leader_that_falls_before_its_removal_is_committed_stands_again() {
+    let mut cluster = Cluster::of(1).led_by(0).and_empty(&[1, 2, 3]);
+    change(&mut cluster, 0, &learners(&[0], &[1, 2, 3]));
+    cluster.change(0, voters(&[1, 2, 3])).unwrap();
+    // The joint configuration commits; the final one, and what follows, reaches nobody.
+    while cluster.raft(0).configuration().is_joint() {
+        cluster.deliver_at(0);
+    }
+    cluster.wire.clear();
+    cluster.isolate(0);
+    cluster.tick(50);
+    assert_eq!(cluster.leaders(), [0_u16; 0]);
+    cluster.heal();
+    cluster.await_leader(&[]);
+    cluster.tick(50);
+    let leader = cluster.leaders()[0];
+    assert_ne!(leader, 0);
+    assert_eq!(*cluster.raft(leader).configuration(), voters(&[1, 2, 3]));
+    assert!(cluster.raft(leader).configuration_committed());
+}
+
 #[test]
 fn removed_members_do_not_disturb() {
     let mut cluster = Cluster::of(5).led_by(0);
