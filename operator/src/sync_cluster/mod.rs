@@ -3,13 +3,29 @@
 //! `seen`, `command`, `validate`, `plan`, `build` and `status` are pure: data in, data out. `observe` and `call` do
 //! the IO. What never lives here: other kinds, and Raft itself (members do that among themselves).
 
+pub mod build;
 pub mod call;
 pub mod command;
 pub mod observe;
+pub mod plan;
 pub mod seen;
+pub mod status;
+pub mod validate;
+
+use quartet_crds::sync_cluster::{SyncCluster, SyncClusterStatus};
+use uuid::Uuid;
 
 pub use command::{Call, Command};
 pub use seen::{Probe, Seen};
+pub use validate::Valid;
+
+use crate::{
+    failure::Failure,
+    kube::Context,
+    names,
+    plan::Plan,
+    reconcile::{Fault, Given, Kind, Outcome, Verdict},
+};
 
 /// Value of `app.kubernetes.io/name` on every child.
 pub const LABEL: &str = "synccluster";
@@ -17,3 +33,68 @@ pub const LABEL: &str = "synccluster";
 pub const CLIENT_PORT: u16 = 8100;
 /// Traffic between members.
 pub const PEER_PORT: u16 = 8101;
+
+/// The kind, for the generic driver.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncClusters;
+
+impl Kind for SyncClusters {
+    type Resource = SyncCluster;
+    type Seen = Seen;
+    type Valid = Valid;
+    type Call = Call;
+    type Status = SyncClusterStatus;
+
+    const LABEL: &'static str = LABEL;
+
+    async fn observe(ctx: &Context, obj: &SyncCluster) -> Result<Seen, Failure> {
+        observe::observe(ctx, obj).await
+    }
+
+    fn validate(obj: &SyncCluster, seen: &Seen, given: &Given) -> Result<Valid, Vec<Fault>> {
+        validate::validate(obj, seen, given)
+    }
+
+    fn plan(obj: &SyncCluster, valid: &Valid, seen: &Seen, given: &Given) -> Plan<Call> {
+        plan::next(obj, valid, seen, given)
+    }
+
+    async fn call(ctx: &Context, _: &SyncCluster, seen: &Seen, call: &Call) -> Result<(), Failure> {
+        call::call(ctx, seen, call).await
+    }
+
+    fn status(
+        obj: &SyncCluster,
+        seen: &Seen,
+        verdict: &Verdict<'_, Self>,
+        outcome: &Outcome,
+        given: &Given,
+    ) -> SyncClusterStatus {
+        status::status(obj, seen, verdict, outcome, given)
+    }
+
+    fn paused(obj: &SyncCluster) -> bool {
+        obj.spec.paused
+    }
+
+    fn retains(obj: &SyncCluster) -> bool {
+        obj.spec.deletion_policy == quartet_crds::common::DeletionPolicy::Retain
+    }
+
+    fn operation(obj: &SyncCluster) -> Option<Uuid> {
+        obj.status.as_ref()?.operation.as_ref()?.id.parse().ok()
+    }
+
+    fn is_disruptive(call: &Call) -> bool {
+        call.is_disruptive()
+    }
+
+    fn accepted_name(obj: &SyncCluster, generation: i64) -> String {
+        names::accepted(obj.metadata.name.as_deref().unwrap_or_default(), generation)
+    }
+}
+
+#[cfg(any())]
+pub(crate) mod fixture;
+#[cfg(any())]
+mod life;

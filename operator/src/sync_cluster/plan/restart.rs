@@ -1,0 +1,122 @@
+//! Members that run another pod template than the present one are restarted, one at a time.
+//!
+//! A pod in which nothing runs is replaced at once: it has nothing to lose, and reverting a bad template must be able
+//! to recover. Any other is restarted only while all the rest are healthy, so that a template that cannot run costs
+//! one member. The member that leads the most partitions goes last.
+
+use std::cmp::Reverse;
+
+use k8s_openapi::api::core::v1::Pod;
+use quartet_client::admin::Handover;
+use quartet_crds::{
+    conditions::Reason,
+    sync_cluster::{OperationKind, OperationMember},
+};
+
+use super::{
+    World,
+    step::{Intent, Step, list},
+    world::is_dead,
+};
+use crate::{
+    names,
+    plan::{Deletion, Grounds, ObjectKind},
+    sync_cluster::{Call, Command},
+};
+
+/// The template revision that pods shall have; None while the StatefulSet's controller has not seen the present one.
+fn revision<'a>(world: &World<'a>) -> Option<&'a str> {
+    let set = world.seen.stateful_set.as_ref()?;
+    let status = set.status.as_ref()?;
+    let current = status.observed_generation? >= set.metadata.generation?;
+    status.update_revision.as_deref().filter(|_| current)
+}
+
+fn outdated<'a>(world: &World<'a>) -> Vec<(u16, &'a Pod)> {
+    let Some(revision) = revision(world) else { return Vec::new() };
+    let is_current = |pod: &Pod| {
+        let labels = pod.metadata.labels.as_ref();
+        labels.and_then(|labels| labels.get(names::REVISION)).is_none_or(|label| label == revision)
+    };
+    let pods = world.seen.pods.iter();
+    pods.filter(|(_, pod)| pod.metadata.deletion_timestamp.is_none() && !is_current(pod))
+        .map(|(ordinal, pod)| (*ordinal, pod))
+        .collect()
+}
+
+pub(super) fn replace_dead(world: &World<'_>) -> Option<Step> {
+    if world.valid.spec.hibernated {
+        return None;
+    }
+    let (ordinal, pod) = outdated(world).into_iter().find(|(_, pod)| is_dead(pod))?;
+    let message = format!(
+        "Nothing runs in the pod of member {ordinal}, and its template is an old one: it is replaced."
+    );
+    Some(Step::wait(Reason::RollingOut, message).deleting(deletion(pod)))
+}
+
+fn deletion(pod: &Pod) -> Vec<Deletion> {
+    Deletion::of(ObjectKind::Pod, &pod.metadata, Grounds::Restart).into_iter().collect()
+}
+
+pub(super) fn roll(world: &World<'_>) -> Option<Step> {
+    let outdated = outdated(world);
+    if outdated.is_empty() {
+        return None;
+    }
+    let members = world.valid.replicas;
+    let to_go = outdated.len();
+    let missing: Vec<u16> = (0..members)
+        .filter(|ordinal| world.pod(*ordinal).is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()))
+        .collect();
+    if !missing.is_empty() {
+        let message =
+            format!("{to_go} members still run an old template; waiting for the pods of {}.", list(&missing));
+        return Some(Step::wait(Reason::RollingOut, message));
+    }
+    let unhealthy: Vec<u16> = (0..members).filter(|ordinal| !world.is_healthy(*ordinal)).collect();
+    let only_itself = |ordinal: u16| unhealthy.iter().all(|other| *other == ordinal);
+    let may_go = |ordinal: u16| members == 1 || (only_itself(ordinal) && world.is_settled(members));
+    let under_way = under_way(world);
+    let candidate = outdated.iter().filter(|(ordinal, _)| may_go(*ordinal)).min_by_key(|(ordinal, pod)| {
+        (Some(pod.metadata.uid.as_deref()) != under_way.map(Some), world.led_by(*ordinal), Reverse(*ordinal))
+    });
+    let Some((ordinal, pod)) = candidate else {
+        let message = format!(
+            "{to_go} members still run an old template; they are restarted once members {} are ready and have caught up.",
+            list(&unhealthy)
+        );
+        return Some(Step::wait(Reason::RolloutWaiting, message));
+    };
+    Some(restart(world, *ordinal, pod, to_go))
+}
+
+/// UID of the pod whose restart is recorded.
+fn under_way<'a>(world: &'a World<'_>) -> Option<&'a str> {
+    let (_, operation) = world.operation_of(OperationKind::Restart)?;
+    operation.members.first()?.uid.as_deref()
+}
+
+fn restart(world: &World<'_>, ordinal: u16, pod: &Pod, to_go: usize) -> Step {
+    let subject = OperationMember {
+        ordinal: i32::from(ordinal),
+        incarnation: world.seen.incarnation(ordinal).map(|incarnation| incarnation.to_string()),
+        uid: pod.metadata.uid.clone(),
+    };
+    let (operation, record) = Intent::new(OperationKind::Restart, vec![subject]).open(world);
+    let led = world.led_by(ordinal);
+    match world.cluster {
+        Some(cluster) if led > 0 && world.valid.replicas > 1 => {
+            let handover = Command::Handover(Handover { operation, cluster });
+            let message =
+                format!("{to_go} members run an old template; member {ordinal} hands over {led} partitions.");
+            Step::wait(Reason::RollingOut, message)
+                .recording(record)
+                .calling(vec![Call { ordinal, command: handover }])
+        }
+        _ => {
+            let message = format!("{to_go} members run an old template; member {ordinal} restarts.");
+            Step::wait(Reason::RollingOut, message).recording(record).deleting(deletion(pod))
+        }
+    }
+}

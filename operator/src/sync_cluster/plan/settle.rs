@@ -1,0 +1,54 @@
+//! The end of every operation: nothing else is due, so it is closed once its members are well.
+
+use std::{cmp::Ordering, time::Duration};
+
+use quartet_crds::{conditions::Reason, quantity};
+
+use super::{
+    World,
+    step::{Step, close, list},
+};
+use crate::sync_cluster::validate::requested;
+
+const WAITING: Duration = Duration::from_secs(2);
+
+pub(super) fn step(world: &World<'_>) -> Option<Step> {
+    let members = world.valid.replicas;
+    if !world.all_led() {
+        let message =
+            format!("Partitions {} have no leader that a quorum follows.", list(world.leaderless()));
+        return Some(Step::wait(Reason::LeaderMissing, message).after(WAITING));
+    }
+    if !world.is_settled(members) {
+        return Some(Step::wait(Reason::MembershipChanging, "A change of the configurations is under way."));
+    }
+    let unhealthy: Vec<u16> = (0..members).filter(|ordinal| !world.is_healthy(*ordinal)).collect();
+    if !unhealthy.is_empty() {
+        let message = format!("Members {} are not ready, or have not caught up.", list(&unhealthy));
+        return Some(Step::wait(Reason::MembersUnready, message).after(WAITING));
+    }
+    if world.status.operation.is_some() {
+        return Some(Step::wait(Reason::Settled, "The last operation is done.").recording(close()));
+    }
+    resizing(world)
+}
+
+fn resizing(world: &World<'_>) -> Option<Step> {
+    let growing: Vec<u16> = world
+        .seen
+        .claims
+        .iter()
+        .filter(|(ordinal, claim)| {
+            let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
+            let smaller = capacity.zip(requested(claim)).is_some_and(|(capacity, requested)| {
+                quantity::compare(&capacity.0, requested) == Some(Ordering::Less)
+            });
+            **ordinal < world.valid.replicas && smaller
+        })
+        .map(|(ordinal, _)| *ordinal)
+        .collect();
+    (!growing.is_empty()).then(|| {
+        let message = format!("The volumes of members {} are growing.", list(&growing));
+        Step::wait(Reason::ResizingVolumes, message).after(WAITING)
+    })
+}

@@ -1,0 +1,116 @@
+//! Members with the highest ordinals leave: first the configurations, then the pods, then the volumes.
+
+use std::collections::BTreeSet;
+
+use quartet_crds::{
+    conditions::Reason,
+    sync_cluster::{Operation, OperationKind, OperationMember},
+};
+use uuid::Uuid;
+
+use super::{
+    World,
+    members::{self, Wanted},
+    step::{Intent, Step, close, list},
+};
+use crate::plan::{Deletion, Grounds, ObjectKind};
+
+pub(super) fn step(world: &World<'_>) -> Option<Step> {
+    world.cluster?;
+    if let Some((id, operation)) = world.operation_of(OperationKind::Shrink)
+        && world.all_led()
+        && let Some(to) = operation.to.and_then(|to| u16::try_from(to).ok())
+        && world.members_known() <= to
+    {
+        return Some(remove_volumes(world, id, operation, to));
+    }
+    let keep = world.valid.replicas;
+    let known = world.members_known();
+    (known > keep).then(|| remove_members(world, keep, known))
+}
+
+fn remove_members(world: &World<'_>, keep: u16, known: u16) -> Step {
+    let leaving: Vec<u16> = (keep..known).collect();
+    let what = format!("Members {} leave", list(&leaving));
+    if !world.all_led() {
+        let message = format!("{what} once partitions {} have a leader.", list(world.leaderless()));
+        return Step::wait(Reason::Shrinking, message);
+    }
+    let unfit = unfit(world, keep);
+    if !unfit.is_empty() {
+        let message = format!("{what} once members {} answer and have caught up.", list(&unfit));
+        return Step::wait(Reason::Shrinking, message);
+    }
+    let intent = Intent {
+        from: Some(known),
+        to: Some(keep),
+        ..Intent::new(OperationKind::Shrink, leaving.iter().map(|ordinal| leaver(world, *ordinal)).collect())
+    };
+    // Once recorded, the claims that were seen then are what may be deleted: they may change, the record may not.
+    let open = world
+        .operation_of(OperationKind::Shrink)
+        .filter(|(_, open)| open.to == Some(i32::from(keep)) && open.from >= Some(i32::from(known)));
+    let (operation, record) = match open {
+        Some((id, _)) => (id, None),
+        None => intent.open(world),
+    };
+    let calls = members::changes(world, operation, |now| Wanted {
+        voters: now.voters.iter().filter(|peer| peer.ordinal < keep).copied().collect(),
+        learners: now.learners.iter().filter(|peer| peer.ordinal < keep).copied().collect(),
+    });
+    Step::wait(Reason::Shrinking, format!("{what} the configuration of every partition."))
+        .recording(record)
+        .calling(calls)
+}
+
+/// Those that stay have to hold everything before others go.
+fn unfit(world: &World<'_>, keep: u16) -> BTreeSet<u16> {
+    let mut unfit = BTreeSet::new();
+    for group in &world.groups {
+        let Some(now) = group.configuration else { continue };
+        let staying = now.voters.iter().filter(|peer| peer.ordinal < keep);
+        unfit.extend(staying.filter(|peer| !group.counts_on(**peer)).map(|peer| peer.ordinal));
+    }
+    unfit
+}
+
+fn leaver(world: &World<'_>, ordinal: u16) -> OperationMember {
+    let incarnation = world.groups.iter().find_map(|group| {
+        let now = group.configuration?;
+        let peer = now.voters.iter().chain(&now.learners).find(|peer| peer.ordinal == ordinal)?;
+        Some(peer.incarnation.to_string())
+    });
+    OperationMember {
+        ordinal: i32::from(ordinal),
+        incarnation,
+        uid: world.seen.claims.get(&ordinal).and_then(|claim| claim.metadata.uid.clone()),
+    }
+}
+
+/// The removal is committed in every group: a volume of a removed member may never come back as a voter.
+fn remove_volumes(world: &World<'_>, id: Uuid, operation: &Operation, to: u16) -> Step {
+    let running: Vec<u16> = world.seen.pods.keys().filter(|ordinal| **ordinal >= to).copied().collect();
+    if !running.is_empty() {
+        let message = format!("Members {} have left; their pods are stopping.", list(&running));
+        return Step::wait(Reason::Shrinking, message);
+    }
+    let grounds = Grounds::MemberRemoved { operation: id };
+    let left: Vec<_> = operation
+        .members
+        .iter()
+        .filter_map(|member| {
+            let claim = world.seen.claims.get(&u16::try_from(member.ordinal).ok()?)?;
+            (claim.metadata.uid.is_some() && claim.metadata.uid == member.uid).then_some(claim)
+        })
+        .collect();
+    if left.is_empty() {
+        return Step::wait(Reason::Shrinking, "The volumes of the removed members are gone.")
+            .recording(close());
+    }
+    let delete = left
+        .iter()
+        .filter(|claim| claim.metadata.deletion_timestamp.is_none())
+        .filter_map(|claim| Deletion::of(ObjectKind::PersistentVolumeClaim, &claim.metadata, grounds))
+        .collect();
+    Step::wait(Reason::Shrinking, "The volumes of the removed members are being deleted.").deleting(delete)
+}

@@ -1,0 +1,277 @@
+//! What the resource's status says: rebuilt from observation each time, so that it is never older than the look.
+//!
+//! Nothing here moves while the cluster is idle: no indexes, no terms, no times but of transitions.
+
+mod members;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use quartet_client::admin::MemberState;
+use quartet_crds::{
+    conditions::{self, Observation, Reason, Status, Type},
+    sync_cluster::{SyncCluster, SyncClusterStatus},
+};
+
+use super::{
+    LABEL, Seen, SyncClusters,
+    plan::{World, list},
+};
+use crate::{
+    failure::Class,
+    names,
+    reconcile::{Fault, Given, Outcome, Verdict},
+};
+
+pub fn status(
+    obj: &SyncCluster,
+    seen: &Seen,
+    verdict: &Verdict<'_, SyncClusters>,
+    outcome: &Outcome,
+    given: &Given,
+) -> SyncClusterStatus {
+    let before = obj.status.clone().unwrap_or_default();
+    let observed = match verdict.valid {
+        Some(valid) => {
+            let world = World::new(obj, valid, seen, given);
+            Look { world: &world, verdict, outcome, reason: reason(verdict.plan.reason) }.observations()
+        }
+        None => never_accepted(verdict.faults),
+    };
+    let generation = obj.metadata.generation;
+    let mut after = SyncClusterStatus {
+        observed_generation: generation,
+        conditions: conditions::update(&before.conditions, &observed, generation, &Time(given.now)),
+        replicas: i32::try_from(seen.pods.len()).unwrap_or(i32::MAX),
+        selector: Some(selector(obj)),
+        cluster_id: before.cluster_id.clone(),
+        operation: before.operation.clone(),
+        ..SyncClusterStatus::default()
+    };
+    if let Some(valid) = verdict.valid {
+        members::fill(&mut after, &before, &World::new(obj, valid, seen, given), obj.spec.replicas);
+    }
+    after
+}
+
+fn selector(obj: &SyncCluster) -> String {
+    let name = obj.metadata.name.as_deref().unwrap_or_default();
+    let pairs = names::selector(LABEL, name).into_iter().map(|(key, value)| format!("{key}={value}"));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
+/// The word of the closed set; a plan or a fault never says another.
+fn reason(word: &str) -> Reason {
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == word).unwrap_or(Reason::SpecInvalid)
+}
+
+fn told(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect::<Vec<_>>().join("; ")
+}
+
+fn accepted(faults: &[Fault]) -> Observation {
+    match faults.first() {
+        None => Observation::new(Type::Accepted, true, Reason::SpecAccepted, "The spec is in force."),
+        Some(first) => Observation::new(Type::Accepted, false, reason(first.reason), told(faults)),
+    }
+}
+
+fn never_accepted(faults: &[Fault]) -> Vec<Observation> {
+    let accepted = accepted(faults);
+    let because = |r#type| Observation { r#type, status: Status::False, ..accepted.clone() };
+    let mut all: Vec<_> =
+        [Type::Progressing, Type::Available, Type::Ready, Type::LeaderElected, Type::MembershipStable]
+            .into_iter()
+            .map(because)
+            .collect();
+    all.push(Observation::new(Type::Degraded, false, Reason::NotFounded, "Nothing was made yet."));
+    all.push(accepted);
+    all
+}
+
+/// One look at everything, from which each condition takes its part.
+struct Look<'a> {
+    world: &'a World<'a>,
+    verdict: &'a Verdict<'a, SyncClusters>,
+    outcome: &'a Outcome,
+    /// Of the plan.
+    reason: Reason,
+}
+
+impl Look<'_> {
+    fn observations(&self) -> Vec<Observation> {
+        let (accepted, progressing) = (accepted(self.verdict.faults), self.progressing());
+        let (available, degraded) = (self.available(), self.degraded());
+        let ready = self.ready(&accepted, &degraded);
+        vec![
+            accepted,
+            progressing,
+            available,
+            degraded,
+            ready,
+            self.leader_elected(),
+            self.membership_stable(),
+        ]
+    }
+
+    fn message(&self) -> String {
+        self.verdict.plan.message.clone()
+    }
+
+    fn progressing(&self) -> Observation {
+        use Reason::{
+            Founding, Growing, Hibernating, MembershipChanging, ReplacingMember, ResettingMember,
+            ResizingVolumes, RollingOut, RolloutWaiting, Shrinking, StartingMembers,
+        };
+        let under_way = matches!(
+            self.reason,
+            Founding
+                | Growing
+                | Hibernating
+                | MembershipChanging
+                | ReplacingMember
+                | ResettingMember
+                | ResizingVolumes
+                | RollingOut
+                | RolloutWaiting
+                | Shrinking
+                | StartingMembers
+        );
+        Observation::new(Type::Progressing, under_way, self.reason, self.message())
+    }
+
+    /// Why there is nobody to ask, where that is so.
+    fn absent(&self) -> Option<(Reason, &'static str)> {
+        let world = self.world;
+        if world.valid.spec.hibernated && !world.all_led() {
+            Some((Reason::Hibernated, "hibernated is true: no member runs."))
+        } else if world.cluster.is_none() {
+            Some((Reason::NotFounded, "The cluster has not been founded yet."))
+        } else {
+            None
+        }
+    }
+
+    fn leader_elected(&self) -> Observation {
+        if let Some((reason, message)) = self.absent() {
+            return Observation::new(Type::LeaderElected, false, reason, message);
+        }
+        let leaderless = self.world.leaderless();
+        if leaderless.is_empty() {
+            let message = "Every partition has a leader that a quorum follows.";
+            return Observation::new(Type::LeaderElected, true, Reason::AllLeadersElected, message);
+        }
+        let message = format!(
+            "Partitions {} have no leader that a quorum follows: look at the members that do not answer.",
+            list(&leaderless)
+        );
+        Observation::new(Type::LeaderElected, false, Reason::LeaderMissing, message)
+    }
+
+    fn membership_stable(&self) -> Observation {
+        if let Some((reason, message)) = self.absent() {
+            return Observation::new(Type::MembershipStable, false, reason, message);
+        }
+        let settled = self.world.is_settled(self.world.valid.replicas);
+        let (reason, message) = if settled {
+            (Reason::AllMembersVote, "The configurations are what the spec asks for.")
+        } else {
+            (
+                Reason::MembershipChanging,
+                "The configurations are not yet, or not known to be, what the spec asks for.",
+            )
+        };
+        Observation::new(Type::MembershipStable, settled, reason, message)
+    }
+
+    fn available(&self) -> Observation {
+        if self.is_lost() {
+            return Observation::new(Type::Available, false, self.reason, self.message());
+        }
+        let led = self.leader_elected();
+        let anybody = self.world.seen.pods.keys().any(|ordinal| self.world.is_ready(*ordinal));
+        if led.status == Status::True && anybody {
+            return Observation::new(Type::Available, true, Reason::Serving, "Every partition serves.");
+        }
+        if led.status == Status::True {
+            let message = "No pod is ready: look at its events and log.";
+            return Observation::new(Type::Available, false, Reason::MembersUnready, message);
+        }
+        Observation { r#type: Type::Available, ..led }
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.reason, Reason::DataLost | Reason::QuorumLost | Reason::ForeignMember)
+    }
+
+    fn degraded(&self) -> Observation {
+        let is = |reason, message| Observation::new(Type::Degraded, true, reason, message);
+        if let Some((kind, name)) = self.outcome.taken.first() {
+            let message = format!(
+                "{kind} {name} exists and is not ours; it is left alone. Delete or rename it, or give this resource \
+                 another name."
+            );
+            return is(Reason::NameTaken, message);
+        }
+        if self.is_lost() || self.reason == Reason::MemberBlocked {
+            return is(self.reason, self.message());
+        }
+        if let Some(failure) =
+            self.outcome.failure.as_ref().filter(|failure| failure.class != Class::Conflict)
+        {
+            return is(Reason::StepFailed, failure.to_string());
+        }
+        self.members_degraded().unwrap_or_else(|| {
+            Observation::new(Type::Degraded, false, Reason::Healthy, "Nothing is wrong that we know of.")
+        })
+    }
+
+    fn members_degraded(&self) -> Option<Observation> {
+        let world = self.world;
+        if self.absent().is_some() || world.valid.spec.hibernated {
+            return None;
+        }
+        let is = |reason, message| Some(Observation::new(Type::Degraded, true, reason, message));
+        let members = || 0..world.valid.replicas;
+        let state = |ordinal: &u16| world.seen.report(*ordinal).map(|report| report.state);
+        let blocked: Vec<u16> =
+            members().filter(|ordinal| state(ordinal) == Some(MemberState::Blocked)).collect();
+        if !blocked.is_empty() {
+            return is(Reason::MemberBlocked, format!("The data of members {} is damaged.", list(&blocked)));
+        }
+        let empty: Vec<u16> = members().filter(|ordinal| world.seen.is_empty(*ordinal)).collect();
+        if !empty.is_empty() {
+            let message = format!("Members {} have empty volumes, and wait to be taken in.", list(&empty));
+            return is(Reason::MemberEmpty, message);
+        }
+        let unready: Vec<u16> = members().filter(|ordinal| !world.is_healthy(*ordinal)).collect();
+        if !unready.is_empty() {
+            let message = format!(
+                "Members {} do not answer, are not ready or lag behind: look at their pods.",
+                list(&unready)
+            );
+            return is(Reason::MembersUnready, message);
+        }
+        None
+    }
+
+    /// The summary: everything is as the present spec asks, and every member says so.
+    fn ready(&self, accepted: &Observation, degraded: &Observation) -> Observation {
+        if accepted.status == Status::False {
+            return Observation { r#type: Type::Ready, ..accepted.clone() };
+        }
+        if self.reason == Reason::Paused {
+            return Observation::new(Type::Ready, Status::Unknown, Reason::Paused, self.message());
+        }
+        if degraded.status == Status::True && (self.is_lost() || self.reason == Reason::Settled) {
+            return Observation { r#type: Type::Ready, status: Status::False, ..degraded.clone() };
+        }
+        if matches!(degraded.reason, Reason::NameTaken | Reason::StepFailed) {
+            return Observation { r#type: Type::Ready, status: Status::False, ..degraded.clone() };
+        }
+        if self.reason != Reason::Settled {
+            return Observation::new(Type::Ready, false, self.reason, self.message());
+        }
+        let members = self.world.valid.replicas;
+        let message = format!("All {members} members are ready, vote and have caught up.");
+        Observation::new(Type::Ready, true, Reason::AllMembersReady, message)
+    }
+}
