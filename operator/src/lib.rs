@@ -14,6 +14,6 @@ pub mod metrics;
 pub mod names;
 pub mod plan;
 pub mod reconcile;
-// pub mod run;
+pub mod run;
 pub mod sync_cluster;
 pub mod telemetry;

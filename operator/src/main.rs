@@ -8,5 +8,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    Ok(())
+    quartet_operator::run::main(quartet_operator::args::Arguments::parse()).await
 }

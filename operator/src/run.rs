@@ -32,7 +32,7 @@ use crate::{
     },
     metrics::Metrics,
     reconcile::{self, Kind, Settings},
-    sync_cluster::SyncClusterKind,
+    sync_cluster::SyncClusters,
     telemetry,
 };
 
@@ -87,11 +87,11 @@ async fn lead(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let (touched, touches) = mpsc::channel(watches::QUEUE);
-    let routes = Routes::from([(SyncClusterKind::LABEL, touched)]);
+    let routes = Routes::from([(SyncClusters::LABEL, touched)]);
     let scope = options.namespace.clone();
     let mut watching = watches::children(&context.client, &scope, routes, &context.metrics);
     let controller =
-        controller::run::<SyncClusterKind>(context, scope, options.concurrency, touches, stop.clone());
+        controller::run::<SyncClusters>(context, scope, options.concurrency, touches, stop.clone());
     tokio::pin!(controller);
 
     // Renewed until the last reconciliation has ended, so beyond the signal.
@@ -170,7 +170,7 @@ async fn plan(options: Plan) -> anyhow::Result<()> {
     let Some((kind, name)) = options.resource.split_once('/') else { bail!("KIND/NAME, such as synccluster/demo") };
     let context = context(client().await?, &options.members, "plan".to_owned(), Arc::default())?;
     match kind.to_ascii_lowercase().as_str() {
-        "synccluster" | "syncclusters" => show::<SyncClusterKind>(&context, &options.namespace, name).await,
+        "synccluster" | "syncclusters" => show::<SyncClusters>(&context, &options.namespace, name).await,
         _ => bail!("unknown kind {kind}; known: synccluster"),
     }
 }
