@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 
 /// Every replica looks at the lease every two seconds, also while the API server is away.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
+const STALLED_AFTER: Duration = Duration::from_mins(1);
 
 #[derive(Clone)]
 pub struct Health {

@@ -1,10 +1,7 @@
 //! The subcommands.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::AtomicBool,
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -46,7 +43,7 @@ pub async fn main(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run(options) => run(*options).await,
         Command::Crds(options) => crds(&options),
-        Command::Plan(options) => plan(options).await,
+        Command::Plan(options) => Box::pin(plan(options)).await,
     }
 }
 
@@ -60,11 +57,12 @@ async fn run(options: Run) -> anyhow::Result<()> {
 
     let (turned, turns) = watch::channel(Instant::now());
     let reached = Arc::<AtomicBool>::default();
-    let listener = TcpListener::bind(options.admin).await.with_context(|| format!("bind {}", options.admin))?;
+    let listener =
+        TcpListener::bind(options.admin).await.with_context(|| format!("bind {}", options.admin))?;
     let health = Health { turned: turns, reached: Arc::clone(&reached), metrics: Arc::clone(&metrics) };
     // Answers to the end, also while the last reconciliations finish.
-    let served = CancellationToken::new();
-    let server = tokio::spawn(admin::serve(listener, health, served.clone()));
+    let last_answer = CancellationToken::new();
+    let server = tokio::spawn(admin::serve(listener, health, last_answer.clone()));
 
     let mut election = Election::new(client, &options.members.pod_namespace, me.as_str(), turned, reached);
     tracing::info!(me, "waiting for the lease");
@@ -74,7 +72,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
         lead(&options, context, &mut election, &stop).await?;
         metrics.leads(false);
     }
-    served.cancel();
+    last_answer.cancel();
     server.await.context("admin server")?.context("admin server")?;
     Ok(())
 }
@@ -86,12 +84,12 @@ async fn lead(
     election: &mut Election,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let (touched, touches) = mpsc::channel(watches::QUEUE);
-    let routes = Routes::from([(SyncClusters::LABEL, touched)]);
+    let (sender, touched) = mpsc::channel(watches::QUEUE);
+    let routes = Routes::from([(SyncClusters::LABEL, sender)]);
     let scope = options.namespace.clone();
     let mut watching = watches::children(&context.client, &scope, routes, &context.metrics);
     let controller =
-        controller::run::<SyncClusters>(context, scope, options.concurrency, touches, stop.clone());
+        controller::run::<SyncClusters>(context, scope, options.concurrency, touched, stop.clone());
     tokio::pin!(controller);
 
     // Renewed until the last reconciliation has ended, so beyond the signal.
@@ -167,10 +165,14 @@ fn crds(options: &Crds) -> anyhow::Result<()> {
 }
 
 async fn plan(options: Plan) -> anyhow::Result<()> {
-    let Some((kind, name)) = options.resource.split_once('/') else { bail!("KIND/NAME, such as synccluster/demo") };
+    let Some((kind, name)) = options.resource.split_once('/') else {
+        bail!("KIND/NAME, such as synccluster/demo")
+    };
     let context = context(client().await?, &options.members, "plan".to_owned(), Arc::default())?;
     match kind.to_ascii_lowercase().as_str() {
-        "synccluster" | "syncclusters" => show::<SyncClusters>(&context, &options.namespace, name).await,
+        "synccluster" | "syncclusters" => {
+            Box::pin(show::<SyncClusters>(&context, &options.namespace, name)).await
+        }
         _ => bail!("unknown kind {kind}; known: synccluster"),
     }
 }

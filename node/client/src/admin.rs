@@ -192,7 +192,7 @@ impl AdminClient {
             .connect_timeout(timeout)
             // Members are reached by their addresses in the cluster, whatever the environment says.
             .no_proxy()
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .pool_max_idle_per_host(1)
             .redirect(reqwest::redirect::Policy::none())
             .build()

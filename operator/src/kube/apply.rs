@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn a_stripped_owner_reference_makes_no_stranger_of_a_child() {
-        let mut live = ObjectMeta::default();
-        live.annotations = Some([(OWNER.to_owned(), "owner".to_owned())].into());
+        let annotations = [(OWNER.to_owned(), "owner".to_owned())].into();
+        let live = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
         assert_eq!(claim(Some(&live), "owner", None), Claim::Ours);
         assert_eq!(claim(Some(&live), "the next of this name", None), Claim::Taken);
     }

@@ -161,9 +161,8 @@ impl Election {
             }
             match tokio::time::timeout_at(last + RENEW_DEADLINE, self.attempt()).await {
                 Ok(Ok(true)) => last = Instant::now(),
-                Ok(Ok(false)) => return false,
                 Ok(Err(failure)) => tracing::warn!(error = failure.chain(), "could not renew the lease"),
-                Err(_) => return false,
+                Ok(Ok(false)) | Err(_) => return false,
             }
             if last.elapsed() >= RENEW_DEADLINE {
                 return false;

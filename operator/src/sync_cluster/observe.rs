@@ -39,18 +39,16 @@ pub async fn observe(ctx: &Context, obj: &SyncCluster) -> Result<Seen, Failure> 
     let labels = names::selector(LABEL, &name);
     let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
     let admin = names::admin(&name);
-    let (stateful_set, secret, disruption_budget, pods, claims, storage_classes) = future::try_join5(
+    // Boxed: five requests at once are a large future.
+    let children = future::try_join5(
         owned::<StatefulSet>(ctx, &namespace, &name, &uid),
         owned::<Secret>(ctx, &namespace, &admin, &uid),
         owned::<PodDisruptionBudget>(ctx, &namespace, &name, &uid),
         store::list::<Pod>(ctx, &namespace, &selector),
-        future::try_join(
-            store::list::<PersistentVolumeClaim>(ctx, &namespace, &selector),
-            store::list_global::<StorageClass>(ctx),
-        ),
-    )
-    .await
-    .map(|(set, secret, budget, pods, (claims, classes))| (set, secret, budget, pods, claims, classes))?;
+        store::list::<PersistentVolumeClaim>(ctx, &namespace, &selector),
+    );
+    let (stateful_set, secret, disruption_budget, pods, claims) = Box::pin(children).await?;
+    let storage_classes = store::list_global::<StorageClass>(ctx).await?;
     let pods = members(pods, &name, stateful_set.as_ref().and_then(|set| set.metadata.uid.as_deref()));
     let claims =
         complete(ctx, &namespace, &name, &pods, by_ordinal(claims, &format!("{}-{name}", names::VOLUME)))

@@ -1,6 +1,8 @@
 //! The generic driver against an API server in memory: it dies, is refused or is overtaken at every single request,
 //! and converges all the same, doing once what must be done once.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails the test")]
+
 use std::{sync::Arc, time::Duration};
 
 use quartet_client::admin::AdminClient;
