@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 /// What happens to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The caller dies before it is sent.
     Before,
     /// It is carried out, and the caller dies before the answer.
@@ -33,12 +33,12 @@ struct State {
 }
 
 #[derive(Clone, Default)]
-pub struct Api {
+pub(crate) struct Api {
     state: Arc<Mutex<State>>,
 }
 
 impl Api {
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let api = api.clone();
@@ -51,26 +51,26 @@ impl Api {
         Client::new(service, "default")
     }
 
-    pub fn put(&self, path: &str, mut object: Value) {
+    pub(crate) fn put(&self, path: &str, mut object: Value) {
         let mut state = self.state.lock().unwrap();
         state.stamp(&mut object);
         state.objects.insert(path.to_owned(), object);
     }
 
-    pub fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.state.lock().unwrap().objects.get(path).cloned()
     }
 
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.state.lock().unwrap().objects.remove(path);
     }
 
-    pub fn paths(&self, part: &str) -> Vec<String> {
+    pub(crate) fn paths(&self, part: &str) -> Vec<String> {
         self.state.lock().unwrap().objects.keys().filter(|path| path.contains(part)).cloned().collect()
     }
 
     /// A foreign hand's edit.
-    pub fn edit(&self, path: &str, edit: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit(&self, path: &str, edit: impl FnOnce(&mut Value)) {
         let mut state = self.state.lock().unwrap();
         let mut object = state.objects.get(path).cloned().unwrap();
         edit(&mut object);
@@ -79,25 +79,25 @@ impl Api {
         state.objects.insert(path.to_owned(), object);
     }
 
-    pub fn fail(&self, request: usize, fault: Fault) {
+    pub(crate) fn fail(&self, request: usize, fault: Fault) {
         let mut state = self.state.lock().unwrap();
         state.fault = Some((state.requests + request, fault));
     }
 
     /// Whether the fault that was asked for has come to pass.
-    pub fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         self.state.lock().unwrap().fault.is_none()
     }
 
-    pub fn take_writes(&self) -> Vec<String> {
+    pub(crate) fn take_writes(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().writes)
     }
 
-    pub fn operations(&self) -> Vec<Value> {
+    pub(crate) fn operations(&self) -> Vec<Value> {
         self.state.lock().unwrap().operations.clone()
     }
 
-    pub fn unrecorded(&self) -> Vec<Value> {
+    pub(crate) fn unrecorded(&self) -> Vec<Value> {
         self.state.lock().unwrap().unrecorded.clone()
     }
 

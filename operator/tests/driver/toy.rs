@@ -23,26 +23,26 @@ use uuid::Uuid;
     schema = "disabled",
     status = "ToyStatus"
 )]
-pub struct ToySpec {
-    pub size: u32,
+pub(crate) struct ToySpec {
+    pub(crate) size: u32,
     #[serde(default)]
-    pub paused: bool,
+    pub(crate) paused: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ToyStatus {
+pub(crate) struct ToyStatus {
     #[serde(default)]
-    pub size: u32,
+    pub(crate) size: u32,
     #[serde(default)]
-    pub reason: String,
+    pub(crate) reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operation: Option<Resize>,
+    pub(crate) operation: Option<Resize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Resize {
-    pub id: Uuid,
-    pub size: u32,
+pub(crate) struct Resize {
+    pub(crate) id: Uuid,
+    pub(crate) size: u32,
 }
 
 impl fmt::Display for Resize {
@@ -51,13 +51,13 @@ impl fmt::Display for Resize {
     }
 }
 
-pub struct ToyKind;
+pub(crate) struct ToyKind;
 
-pub struct Seen {
+pub(crate) struct Seen {
     member_size: u32,
 }
 
-pub const LARGEST: u32 = 9;
+pub(crate) const LARGEST: u32 = 9;
 
 impl Kind for ToyKind {
     type Resource = Toy;

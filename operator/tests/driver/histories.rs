@@ -1,0 +1,254 @@
+//! What happens to a resource, and what must have become of it.
+
+use std::{sync::Arc, time::Duration};
+
+use quartet_client::admin::AdminClient;
+use quartet_operator::{
+    failure::Class,
+    kube::{Context, events::Events},
+    reconcile::{Done, Settings, look, reconcile},
+};
+use serde_json::{Value, json};
+
+use super::{
+    api::{Api, Fault},
+    toy::ToyKind,
+};
+
+const TOY: &str = "/apis/quartet.dev/v1alpha1/namespaces/default/toys/demo";
+const CHILD: &str = "/api/v1/namespaces/default/configmaps/demo";
+const REVISIONS: &str = "/controllerrevisions/";
+/// More reconciliations than any of these tests needs.
+const PATIENCE: usize = 10;
+
+fn cluster(size: u32) -> Api {
+    let api = Api::default();
+    api.put(
+        TOY,
+        json!({"apiVersion": "quartet.dev/v1alpha1", "kind": "Toy", "metadata": {"name": "demo"},
+            "spec": {"size": size, "paused": false}}),
+    );
+    api
+}
+
+fn context(api: &Api) -> Context {
+    let client = api.client();
+    Context {
+        events: Arc::new(Events::new(client.clone(), "test")),
+        client,
+        settings: Settings {
+            node_image: "node".into(),
+            image_pull_policy: "Never".into(),
+            namespace: "quartet-system".into(),
+        },
+        metrics: Arc::default(),
+        members: AdminClient::new(Duration::from_secs(1)).unwrap(),
+    }
+}
+
+/// A new process each time: nothing is remembered between reconciliations.
+async fn once(api: &Api) -> Done {
+    match reconcile::<ToyKind>(&context(api), "default", "demo").await {
+        Ok(done) => done,
+        Err(failure) => Done { failure: Some(failure), ..Done::default() },
+    }
+}
+
+/// Until a reconciliation writes nothing.
+async fn settle(api: &Api) {
+    for _ in 0..PATIENCE {
+        api.take_writes();
+        let done = once(api).await;
+        if done.failure.is_none() && api.take_writes().iter().all(|write| write.contains("/events")) {
+            return;
+        }
+    }
+    panic!("still writing after {PATIENCE} reconciliations");
+}
+
+fn set_spec(api: &Api, spec: &Value) {
+    api.edit(TOY, |toy| {
+        toy["spec"] = spec.clone();
+        toy["metadata"]["generation"] = json!(toy["metadata"]["generation"].as_i64().unwrap() + 1);
+    });
+}
+
+fn status(api: &Api) -> Value {
+    api.get(TOY).unwrap()["status"].clone()
+}
+
+fn child_size(api: &Api) -> Option<String> {
+    Some(api.get(CHILD)?["data"]["size"].as_str()?.to_owned())
+}
+
+/// What must hold after any history that ends with this size.
+fn assert_settled(api: &Api, size: u32, context: &str) {
+    assert_eq!(status(api), json!({"size": size, "reason": "Settled"}), "{context}");
+    assert_eq!(child_size(api), Some(size.to_string()), "{context}");
+    assert_eq!(api.paths(REVISIONS).len(), 1, "{context}");
+    assert!(api.unrecorded().is_empty(), "{context}: {:?}", api.unrecorded());
+}
+
+#[tokio::test]
+async fn a_resource_converges_and_then_nothing_is_written() {
+    let api = cluster(3);
+    settle(&api).await;
+    assert_settled(&api, 3, "first");
+    assert_eq!(api.operations().len(), 1);
+    for _ in 0..5 {
+        once(&api).await;
+    }
+    assert_eq!(api.take_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn death_or_refusal_at_any_request_loses_nothing_and_does_nothing_twice() {
+    let faults = [Fault::Before, Fault::After, Fault::Status(409), Fault::Status(500), Fault::Status(503)];
+    for fault in faults {
+        let mut request = 1;
+        loop {
+            let api = cluster(3);
+            settle(&api).await;
+            set_spec(&api, &json!({"size": 5, "paused": false}));
+            api.fail(request, fault);
+            settle(&api).await;
+            let happened = format!("{fault:?} at request {request}");
+            assert_settled(&api, 5, &happened);
+            assert_eq!(api.operations().len(), 2, "{happened}: {:?}", api.operations());
+            if !api.failed() {
+                break;
+            }
+            request += 1;
+        }
+        assert!(request > 15, "only {request} requests were tried");
+    }
+}
+
+#[tokio::test]
+async fn two_overlapping_operators_act_once() {
+    let api = cluster(3);
+    for _ in 0..PATIENCE {
+        let (one, other) = (context(&api), context(&api));
+        let _ = tokio::join!(
+            reconcile::<ToyKind>(&one, "default", "demo"),
+            reconcile::<ToyKind>(&other, "default", "demo"),
+        );
+    }
+    settle(&api).await;
+    assert_settled(&api, 3, "two operators");
+    assert_eq!(api.operations().len(), 1, "{:?}", api.operations());
+}
+
+#[tokio::test]
+async fn a_bad_spec_does_not_stop_healing() {
+    let api = cluster(3);
+    settle(&api).await;
+    set_spec(&api, &json!({"size": 99, "paused": false}));
+    api.remove(CHILD);
+    settle(&api).await;
+    assert_eq!(child_size(&api), Some("3".into()));
+    assert_eq!(status(&api)["reason"], "TooLarge");
+    assert!(once(&api).await.refused);
+
+    set_spec(&api, &json!({"size": 4, "paused": false}));
+    settle(&api).await;
+    assert_settled(&api, 4, "cured");
+}
+
+#[tokio::test]
+async fn a_spec_that_cannot_even_be_read_does_not_stop_healing() {
+    let api = cluster(3);
+    settle(&api).await;
+    set_spec(&api, &json!({"size": "large"}));
+    api.edit(CHILD, |child| child["data"]["size"] = json!("7"));
+    settle(&api).await;
+    assert_eq!(child_size(&api), Some("3".into()));
+    assert_eq!(status(&api)["reason"], "SpecInvalid");
+}
+
+#[tokio::test]
+async fn a_bad_spec_from_the_start_makes_nothing() {
+    let api = cluster(99);
+    settle(&api).await;
+    assert_eq!(status(&api)["reason"], "TooLarge");
+    assert_eq!(child_size(&api), None);
+    assert!(api.paths(REVISIONS).is_empty());
+}
+
+#[tokio::test]
+async fn an_object_of_the_users_with_a_childs_name_is_never_touched() {
+    let api = cluster(3);
+    let mine = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "demo"}, "data": {"mine": "yes"}});
+    api.put(CHILD, mine);
+    let before = api.get(CHILD);
+    settle(&api).await;
+    assert_eq!(api.get(CHILD), before);
+    assert_eq!(status(&api)["reason"], "NameTaken demo");
+    // The rest went on.
+    assert_eq!(status(&api)["size"], 3);
+
+    api.remove(CHILD);
+    settle(&api).await;
+    assert_settled(&api, 3, "given free");
+}
+
+#[tokio::test]
+async fn a_foreign_edit_is_put_back_with_a_single_write() {
+    let api = cluster(3);
+    settle(&api).await;
+    api.edit(CHILD, |child| child["data"]["size"] = json!("8"));
+    once(&api).await;
+    assert_eq!(api.take_writes(), [format!("PATCH {CHILD}")]);
+    assert_settled(&api, 3, "edited");
+
+    // What is not ours in it stays.
+    api.edit(CHILD, |child| child["data"]["theirs"] = json!("kept"));
+    settle(&api).await;
+    assert_eq!(api.get(CHILD).unwrap()["data"]["theirs"], "kept");
+
+    // Nor does a stripped owner reference make it a stranger's.
+    api.edit(CHILD, |child| child["metadata"]["ownerReferences"] = json!([]));
+    settle(&api).await;
+    assert_eq!(api.get(CHILD).unwrap()["metadata"]["ownerReferences"][0]["name"], "demo");
+}
+
+#[tokio::test]
+async fn a_paused_resource_is_only_reported_on() {
+    let api = cluster(3);
+    settle(&api).await;
+    set_spec(&api, &json!({"size": 5, "paused": true}));
+    api.remove(CHILD);
+    settle(&api).await;
+    assert_eq!(child_size(&api), None);
+    assert_eq!(status(&api), json!({"size": 3, "reason": "Paused"}));
+}
+
+#[tokio::test]
+async fn a_resource_that_is_being_deleted_is_left_to_the_garbage_collector() {
+    let api = cluster(3);
+    settle(&api).await;
+    api.edit(TOY, |toy| toy["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
+    api.remove(CHILD);
+    once(&api).await;
+    assert_eq!(api.take_writes(), Vec::<String>::new());
+    assert_eq!(child_size(&api), None);
+}
+
+#[tokio::test]
+async fn a_plan_can_be_printed_without_acting() {
+    let api = cluster(3);
+    let situation = look::<ToyKind>(&context(&api), "default", "demo").await.unwrap().unwrap();
+    let text = situation.to_string();
+    assert!(text.contains("Resizing") && text.contains("apply ConfigMap/demo"), "{text}");
+    assert!(text.contains("call resize to 3"), "{text}");
+    assert_eq!(api.take_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn failures_keep_the_class_that_the_api_server_gave_them() {
+    for (code, class) in [(409, Class::Conflict), (403, Class::Blocked), (500, Class::Transient)] {
+        let api = cluster(3);
+        api.fail(1, Fault::Status(code));
+        assert_eq!(once(&api).await.failure.map(|failure| failure.class), Some(class));
+    }
+}
