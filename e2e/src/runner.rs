@@ -55,11 +55,9 @@ async fn calm_if(ours: bool, client: &Client) -> Result<()> {
 
 /// Ends what an earlier scenario broke: faults, stopped hosts, a scaled operator.
 async fn calm(client: &Client) -> Result<()> {
-    let since = jiff::Timestamp::now();
-    let stopped = hosts::list().await?.iter().any(|host| !host.running);
     faults::heal_all().await?;
-    let wanted = hosts::list().await?.len();
-    ready::hosts(client, wanted, stopped.then_some(since), CALM_DEADLINE).await?;
+    let (wanted, since) = (hosts::list().await?.len(), Some(hosts::last_start().await?));
+    ready::hosts(client, wanted, since, CALM_DEADLINE).await?;
     let deployments = Api::<Deployment>::namespaced(client.clone(), OPERATOR_NAMESPACE);
     if deployments.get_opt(operator::DEPLOYMENT).await?.is_some() {
         operator::scale(client, REPLICAS, CALM_DEADLINE).await?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 
 use super::NAME;
 use crate::command::Command;
@@ -60,6 +61,15 @@ pub async fn shell_with_input(host: &str, script: &str, input: &Path) -> Result<
         .text()
         .await
         .with_context(|| format!("in host {host}"))
+}
+
+/// When the host that was started last was started: what was seen before then is old.
+pub async fn last_start() -> Result<Timestamp> {
+    let names: Vec<_> = list().await?.into_iter().map(|host| host.name).collect();
+    let started =
+        Command::new("docker").args(["inspect", "-f", "{{.State.StartedAt}}"]).args(names).text().await?;
+    let moments = started.lines().map(str::parse::<Timestamp>).collect::<Result<Vec<_>, _>>()?;
+    moments.into_iter().max().context("there is no host")
 }
 
 pub async fn start(host: &str) -> Result<()> {

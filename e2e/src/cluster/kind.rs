@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use jiff::Timestamp;
 
 use super::{CONTEXT, NAME, client, hosts, node_image, ready};
 use crate::command::Command;
@@ -25,7 +24,7 @@ pub async fn ensure(paths: &Paths, progress: &Progress) -> Result<String> {
     let found = hosts::list().await?;
     let state = match unusable(paths, &found)? {
         None if found.iter().all(|host| host.running) => {
-            if adopt(paths, None).await.is_ok() {
+            if adopt(paths).await.is_ok() {
                 return Ok(format!("cluster {NAME} runs, {} hosts", found.len()));
             }
             "did not become Ready"
@@ -71,22 +70,19 @@ fn unusable(paths: &Paths, found: &[hosts::Host]) -> Result<Option<&'static str>
 }
 
 async fn restart(paths: &Paths, found: &[hosts::Host]) -> Result<()> {
-    let began = Timestamp::now();
     // The control plane first, so that addresses are given out in the order that they had.
     for host in found.iter().filter(|host| !host.running) {
         hosts::start(&host.name).await?;
     }
-    tokio::time::timeout(RESTART_DEADLINE, adopt(paths, Some(began)))
-        .await
-        .context("its hosts were not Ready in time")?
+    tokio::time::timeout(RESTART_DEADLINE, adopt(paths)).await.context("its hosts were not Ready in time")?
 }
 
-/// Waits for all hosts; `since` asks for signs of life after that moment.
-async fn adopt(paths: &Paths, since: Option<Timestamp>) -> Result<()> {
+/// Waits for all hosts, by signs of life since they were started last.
+async fn adopt(paths: &Paths) -> Result<()> {
     if client(Some(CONTEXT)).await.is_err() {
         export(paths).await?;
     }
-    let wanted = hosts::list().await?.len();
+    let (wanted, since) = (hosts::list().await?.len(), Some(hosts::last_start().await?));
     let first = ready::hosts(&client(Some(CONTEXT)).await?, wanted, since, RESTART_DEADLINE).await;
     if first.is_ok() {
         return first;

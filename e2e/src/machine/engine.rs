@@ -13,6 +13,9 @@ use crate::paths::Paths;
 
 const RUNC_BOUNDED: &str = include_str!("../../kind/runc-bounded");
 const START_DEADLINE: Duration = Duration::from_mins(1);
+/// It takes about ten seconds to end its containers.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const PID_FILE: &str = "/var/run/docker.pid";
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// Returns what was found or done.
@@ -37,7 +40,7 @@ async fn version() -> Option<String> {
 }
 
 async fn spawn(paths: &Paths) -> Result<()> {
-    forget_stale_pid()?;
+    forget_stale_pid().await?;
     let log = log(paths);
     std::fs::create_dir_all(log.parent().unwrap_or(Path::new("/")))?;
     let output = OpenOptions::new().create(true).append(true).open(&log).context("open dockerd's log")?;
@@ -60,15 +63,27 @@ async fn spawn(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// dockerd refuses to start over the pid file of one that a reboot ended.
-fn forget_stale_pid() -> Result<()> {
-    let path = Path::new("/var/run/docker.pid");
-    let Ok(pid) = std::fs::read_to_string(path) else { return Ok(()) };
-    let comm = std::fs::read_to_string(format!("/proc/{}/comm", pid.trim())).unwrap_or_default();
-    if comm.trim() != "dockerd" {
-        std::fs::remove_file(path).context("remove a dead dockerd's pid file")?;
+/// dockerd refuses to start over the pid file of one that a reboot ended, and beside one that is still ending.
+async fn forget_stale_pid() -> Result<()> {
+    let path = Path::new(PID_FILE);
+    let started = Instant::now();
+    while let Ok(pid) = std::fs::read_to_string(path) {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        if !is_alive(&stat) {
+            std::fs::remove_file(path).context("remove a dead dockerd's pid file")?;
+            break;
+        }
+        if started.elapsed() > STOP_DEADLINE {
+            bail!("dockerd (process {}) runs but does not answer: look at it or end it", pid.trim());
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
     }
     Ok(())
+}
+
+/// A dockerd that nobody has reaped is as dead as another program under its old number.
+fn is_alive(stat: &str) -> bool {
+    stat.split_once(" (dockerd) ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 /// Privileged containers ask for every capability; some machines cannot grant this one.
@@ -105,6 +120,14 @@ fn log(paths: &Paths) -> std::path::PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unreaped_engine_is_dead() {
+        assert!(is_alive("7 (dockerd) S 1 7 7"));
+        assert!(!is_alive("7 (dockerd) Z 1 7 7"));
+        assert!(!is_alive("7 (bash) S 1 7 7"));
+        assert!(!is_alive(""));
+    }
 
     #[test]
     fn the_bounding_set_tells_a_missing_capability() {
