@@ -85,6 +85,10 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
+    pub fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
     pub fn disk(&self) -> &D {
         &self.disk
     }

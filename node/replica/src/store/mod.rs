@@ -21,6 +21,7 @@ mod segment;
 mod tests;
 
 pub use log::Store;
+pub(crate) use sealed::{FoundingPlan, read_founding, remove_founding, write_founding};
 
 /// Who this member is: kept on its volume from its first start on.
 #[derive(Clone, Debug, PartialEq, Eq)]

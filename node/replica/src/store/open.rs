@@ -257,11 +257,11 @@ fn list<D: Disk>(disk: &D) -> Result<Vec<String>, StoreError> {
     disk.list().map_err(StoreError::io("list", "the directory"))
 }
 
-/// The directory may hold files of others (the runtime's).
+/// The directory may hold files of others (the runtime's lock).
 fn is_ours(name: &str) -> bool {
-    name == sealed::IDENTITY
+    let whole = name.strip_suffix(sealed::TEMPORARY).unwrap_or(name);
+    [sealed::IDENTITY, sealed::FOUNDING].contains(&whole)
         || name == REWRITTEN
-        || name.strip_suffix(sealed::TEMPORARY) == Some(sealed::IDENTITY)
         || segment::number(name).is_some()
         || name.starts_with(sealed::SNAPSHOT_PREFIX)
 }

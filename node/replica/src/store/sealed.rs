@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use quartet_raft::{Index, SnapshotMeta};
+use quartet_raft::{Index, MemberId, SnapshotMeta};
 
 use super::{Identity, StoreError};
 use crate::GroupId;
@@ -13,6 +13,7 @@ use crate::wire::codec::{Malformed, Reader, Write};
 use crate::wire::values;
 
 pub(super) const IDENTITY: &str = "identity";
+pub(super) const FOUNDING: &str = "founding";
 /// Nothing under a name that ends so was ever whole for certain.
 pub(super) const TEMPORARY: &str = ".tmp";
 pub(super) const SNAPSHOT_PREFIX: &str = "snapshot-";
@@ -38,6 +39,37 @@ pub(super) fn read_identity<D: Disk>(disk: &D) -> Result<Result<Identity, String
             boots: read.u64()?,
         })
     })
+}
+
+/// A founding that was begun without an operator: whoever begins it goes on with the same one after a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundingPlan {
+    pub(crate) cluster: u128,
+    pub(crate) members: Vec<(MemberId, String)>,
+}
+
+pub(crate) fn write_founding<D: Disk>(disk: &D, plan: &FoundingPlan) -> Result<(), StoreError> {
+    let mut body = BytesMut::new();
+    body.put_u128_le(plan.cluster);
+    values::put_addresses(&mut body, plan.members.iter().map(|(id, address)| (id, address)));
+    write(disk, FOUNDING, &body, &[])
+}
+
+/// None also when it cannot be read: then it is begun anew, which nobody who was told of the old one accepts.
+pub(crate) fn read_founding<D: Disk>(disk: &D) -> Result<Option<FoundingPlan>, StoreError> {
+    let names = disk.list().map_err(StoreError::io("list", "the directory"))?;
+    if !names.iter().any(|name| name == FOUNDING) {
+        return Ok(None);
+    }
+    let found = read(disk, FOUNDING, |read| {
+        Ok(FoundingPlan { cluster: read.u128()?, members: values::addresses(read)? })
+    })?;
+    Ok(found.ok())
+}
+
+pub(crate) fn remove_founding<D: Disk>(disk: &D) -> Result<(), StoreError> {
+    disk.remove(FOUNDING).map_err(StoreError::io("remove", FOUNDING))?;
+    disk.sync_names().map_err(StoreError::io("sync the removal of", FOUNDING))
 }
 
 pub(super) fn snapshot_name(group: GroupId, index: Index) -> String {
