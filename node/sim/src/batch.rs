@@ -1,0 +1,116 @@
+//! Many seeds, on as many threads as asked: each run is alone in its own.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use quartet_raft::BrokenRule;
+
+use crate::{Coverage, Outcome, Profile, Violation, run};
+
+#[derive(Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub profile: &'static str,
+    pub violation: Violation,
+}
+
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub runs: u64,
+    pub coverage: Coverage,
+    /// By seed.
+    pub failures: Vec<Failure>,
+}
+
+/// Which profile a seed runs: they take turns.
+pub fn profile_of(seed: u64, profiles: &[Profile]) -> Option<&Profile> {
+    let at = seed.checked_rem(profiles.len() as u64)?;
+    profiles.get(usize::try_from(at).ok()?)
+}
+
+/// Runs `count` seeds from `start` on; ends early when one has failed.
+pub fn sweep(profiles: &[Profile], start: u64, count: u64, jobs: usize, broken: Option<BrokenRule>) -> Tally {
+    let next = AtomicU64::new(start);
+    let failed = AtomicBool::new(false);
+    let work = || {
+        let mut tally = Tally::default();
+        while !failed.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= start + count {
+                break;
+            }
+            let Some(profile) = profile_of(seed, profiles) else { break };
+            let outcome = run(profile, seed, broken, false);
+            if outcome.violation.is_some() {
+                failed.store(true, Ordering::Relaxed);
+            }
+            tally.add(seed, profile.name, outcome);
+        }
+        tally
+    };
+    let mut total = Tally::default();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(tally) => total.join(tally),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    total.failures.sort_by_key(|failure| failure.seed);
+    total
+}
+
+impl Tally {
+    fn add(&mut self, seed: u64, profile: &'static str, outcome: Outcome) {
+        self.runs += 1;
+        self.coverage.add(&outcome.coverage);
+        if let Some(violation) = outcome.violation {
+            self.failures.push(Failure { seed, profile, violation });
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.coverage.add(&other.coverage);
+        self.failures.extend(other.failures);
+    }
+}
+
+impl Coverage {
+    fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.elections += other.elections;
+        self.crashes += other.crashes;
+        self.wipes += other.wipes;
+        self.cuts += other.cuts;
+        self.pauses += other.pauses;
+        self.snapshots += other.snapshots;
+        self.configurations += other.configurations;
+        self.acknowledged += other.acknowledged;
+        self.unknown += other.unknown;
+        self.undecided += other.undecided;
+    }
+}
+
+impl std::fmt::Display for Coverage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} elections, {} crashes, {} cuts, {} pauses, {} wiped volumes, {} snapshots, {} configurations, {} \
+             operations acknowledged, {} of unknown outcome, {} histories undecided, {} events",
+            self.elections,
+            self.crashes,
+            self.cuts,
+            self.pauses,
+            self.wipes,
+            self.snapshots,
+            self.configurations,
+            self.acknowledged,
+            self.unknown,
+            self.undecided,
+            self.events,
+        )
+    }
+}

@@ -1,0 +1,96 @@
+//! Kinds of runs: what they are made of and which faults they meet.
+
+use quartet_raft::BrokenRule;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stack {
+    /// The consensus core alone.
+    Core,
+    /// quartet-replica's engine over its store.
+    Replica,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Registers,
+    Locks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storm {
+    Calm,
+    Rough,
+}
+
+/// How often each fault comes, relative to the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Faults {
+    pub(crate) crash: u32,
+    pub(crate) crash_all: u32,
+    pub(crate) cut: u32,
+    pub(crate) heal: u32,
+    pub(crate) pause: u32,
+    pub(crate) wipe: u32,
+    pub(crate) resize: u32,
+    pub(crate) handover: u32,
+}
+
+const NONE: Faults =
+    Faults { crash: 0, crash_all: 0, cut: 0, heal: 0, pause: 0, wipe: 0, resize: 0, handover: 0 };
+
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    pub name: &'static str,
+    pub(crate) stack: Stack,
+    pub(crate) work: Work,
+    pub(crate) weather: Storm,
+    pub(crate) faults: Faults,
+    /// Some runs have a single member.
+    pub(crate) alone: bool,
+}
+
+const CORE: Profile = Profile {
+    name: "core-calm",
+    stack: Stack::Core,
+    work: Work::Registers,
+    weather: Storm::Calm,
+    faults: Faults { handover: 1, ..NONE },
+    alone: false,
+};
+const REPLICA: Profile = Profile { name: "calm", stack: Stack::Replica, ..CORE };
+const LOCKS: Profile = Profile { name: "locks-calm", work: Work::Locks, ..REPLICA };
+const CRASHES: Faults = Faults { crash: 6, crash_all: 1, ..NONE };
+const PARTITIONS: Faults = Faults { cut: 5, heal: 2, pause: 1, handover: 1, ..NONE };
+const MEMBERSHIP: Faults = Faults { resize: 6, wipe: 2, handover: 2, cut: 4, heal: 2, crash: 2, ..NONE };
+const EVERYTHING: Faults =
+    Faults { crash: 5, crash_all: 1, cut: 5, heal: 3, pause: 3, wipe: 1, resize: 2, handover: 2 };
+
+pub const PROFILES: &[Profile] = &[
+    CORE,
+    Profile { name: "core-crashes", faults: CRASHES, alone: true, ..CORE },
+    Profile { name: "core-partitions", faults: PARTITIONS, ..CORE },
+    Profile { name: "core-membership", faults: MEMBERSHIP, ..CORE },
+    Profile { name: "core-chaos", faults: EVERYTHING, weather: Storm::Rough, ..CORE },
+    REPLICA,
+    Profile { name: "crashes", faults: CRASHES, alone: true, ..REPLICA },
+    Profile { name: "partitions", faults: PARTITIONS, ..REPLICA },
+    Profile { name: "membership", faults: MEMBERSHIP, ..REPLICA },
+    Profile { name: "chaos", faults: EVERYTHING, weather: Storm::Rough, ..REPLICA },
+    LOCKS,
+    Profile { name: "locks-crashes", faults: CRASHES, alone: true, ..LOCKS },
+    Profile { name: "locks-partitions", faults: PARTITIONS, ..LOCKS },
+    Profile { name: "locks-membership", faults: MEMBERSHIP, ..LOCKS },
+    Profile { name: "locks-chaos", faults: EVERYTHING, weather: Storm::Rough, ..LOCKS },
+];
+
+/// By the names that `--broken` takes.
+pub const BROKEN_RULES: [(&str, BrokenRule); 8] = [
+    ("vote-for-stale-log", BrokenRule::VoteForStaleLog),
+    ("vote-twice", BrokenRule::VoteTwice),
+    ("commit-without-quorum", BrokenRule::CommitWithoutQuorum),
+    ("commit-earlier-term", BrokenRule::CommitEarlierTerm),
+    ("skip-consistency-check", BrokenRule::SkipConsistencyCheck),
+    ("read-without-round", BrokenRule::ReadWithoutRound),
+    ("promise-before-sync", BrokenRule::PromiseBeforeSync),
+    ("skip-joint", BrokenRule::SkipJoint),
+];
