@@ -91,7 +91,10 @@ fn a_member_that_is_down_is_sent_no_snapshot() {
     let mut cluster = Cluster::of(3).led_by(0);
     cluster.crash(2);
     cluster.tick(30);
-    cluster.commit(0, "a");
+    // More than is kept in flight, so that its place falls behind the log.
+    for _ in 0..6 {
+        cluster.commit(0, "a");
+    }
     cluster.compact(0, 0);
     cluster.commit(0, "b");
     cluster.tick(30);
