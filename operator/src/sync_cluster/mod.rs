@@ -94,7 +94,7 @@ impl Kind for SyncClusters {
     }
 }
 
-#[cfg(any())]
+#[cfg(test)]
 pub(crate) mod fixture;
-#[cfg(any())]
+#[cfg(test)]
 mod life;

@@ -185,7 +185,7 @@ fn template_faults(spec: &SyncClusterSpec) -> Vec<Fault> {
     faults
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::sync_cluster::fixture::{cluster, storage_class};
