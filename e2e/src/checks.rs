@@ -26,7 +26,18 @@ pub async fn run(paths: &Paths, progress: &Progress, seeds: u64) -> Vec<Outcome>
     outcomes.push(licences(paths).await);
     let unit = cargo(&["test", "--workspace"]);
     outcomes.push(check(paths, "unit-tests", unit).await);
-    let crds = cargo(&["run", "-p", "quartet-operator", "--", "crds", "--check"]);
+    let crds = cargo(&[
+        "run",
+        "-p",
+        "quartet-operator",
+        "--",
+        "crds",
+        "--out",
+        "crds",
+        "--chart",
+        "charts/quartet",
+        "--check",
+    ]);
     outcomes.push(check(paths, "crds-up-to-date", crds).await);
     outcomes.push(chart(paths, progress).await);
     let options = Sim { seeds: Some(seeds), seed: None, only: None };

@@ -13,6 +13,7 @@ pub mod command;
 pub mod down;
 pub mod faults;
 pub mod forward;
+pub mod load;
 pub mod machine;
 pub mod objects;
 pub mod paths;

@@ -30,6 +30,7 @@ pub enum Needs {
 }
 
 #[derive(Clone, Copy)]
+#[must_use]
 pub struct Scenario {
     pub name: &'static str,
     pub claim: &'static str,
