@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::args::Sim;
 use crate::command::{Command, in_path};
-use crate::machine::tools;
+use crate::machine::{rust, tools};
 use crate::paths::Paths;
 use crate::progress::Progress;
 use crate::report::{Outcome, Verdict};
@@ -19,6 +19,9 @@ pub async fn run(paths: &Paths, progress: &Progress, seeds: u64) -> Vec<Outcome>
     let cargo = |args: &[&str]| {
         Command::new("cargo").args(args).env("CARGO_TARGET_DIR", paths.cargo_target()).dir(paths.checkout())
     };
+    if let Err(error) = rust::ensure_components(paths).await {
+        progress.note(&format!("rustup: {error:#}"));
+    }
     let format = cargo(&["fmt", "--all", "--check"]);
     outcomes.push(check(paths, "format", format).await);
     let lints = cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);

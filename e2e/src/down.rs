@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::cluster::{hosts, kind};
+use crate::cluster::{hosts, kind, routes};
 use crate::command::Command;
 use crate::machine::{lock::RunLock, tools};
 use crate::paths::Paths;
@@ -24,6 +24,8 @@ pub async fn run(paths: &Paths, progress: &Progress) -> Result<()> {
             for host in hosts::list().await?.iter().filter(|host| host.running) {
                 hosts::shell(&host.name, RELEASE, &[]).await.ok();
             }
+            // Where there is no such program, there are no such routes.
+            routes::remove().await.ok();
             kind::delete(paths).await?;
             Ok(((), "removed; tools, images and build output are kept".to_owned()))
         })

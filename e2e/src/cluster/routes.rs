@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, Client};
 
+use super::hosts::list;
 use crate::command::Command;
 use crate::machine::packages;
 use crate::paths::Paths;
@@ -32,6 +33,29 @@ pub async fn ensure(paths: &Paths, client: &Client) -> Result<usize> {
     Ok(routes)
 }
 
+/// Removes the routes through the cluster's hosts.
+pub async fn remove() -> Result<usize> {
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
+    let mut removed = 0;
+    let known = Command::new("ip").args(["-4", "route", "show"]).text().await?;
+    for host in list().await? {
+        let addresses = Command::new("docker").args(["inspect", "-f", format, &host.name]).text().await?;
+        for address in addresses.split_whitespace() {
+            for range in ranges_through(&known, address) {
+                Command::new("ip").args(["route", "del", range, "via", address]).text().await?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+fn ranges_through<'a>(routes: &'a str, address: &str) -> Vec<&'a str> {
+    let through =
+        |line: &&str| line.split_whitespace().skip_while(|word| *word != "via").nth(1) == Some(address);
+    routes.lines().filter(through).filter_map(|line| line.split_whitespace().next()).collect()
+}
+
 pub fn internal_address(node: &Node) -> Option<String> {
     let addresses = node.status.as_ref()?.addresses.as_ref()?;
     addresses.iter().find(|address| address.type_ == "InternalIP").map(|address| address.address.clone())
@@ -41,4 +65,15 @@ async fn route(range: &str, through: &str) -> Result<()> {
     let command = Command::new("ip").args(["route", "replace", range, "via", through]);
     command.text().await.context("route pods and services (needs root on the machine that runs Docker)")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_routes_through_the_host_are_its_own() {
+        let routes = "default via 10.0.0.1 dev eth0\n10.244.1.0/24 via 172.18.0.3 dev br\n172.18.0.0/16 dev br src 172.18.0.3\n10.244.2.0/24 via 172.18.0.30 dev br\n";
+        assert_eq!(ranges_through(routes, "172.18.0.3"), ["10.244.1.0/24"]);
+    }
 }
