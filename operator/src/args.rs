@@ -12,7 +12,7 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Level of the logs, or levels per module: `info,kube=warn`
+    /// Level of the logs, or levels per module: `info,kube_runtime=debug`
     #[arg(long = "log", env = "QUARTET_LOG", default_value = "info", global = true)]
     pub log: String,
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use axum::http::{HeaderValue, header::USER_AGENT};
 use kube::{Client, Config};
 use quartet_client::admin::AdminClient;
 use tokio::{
@@ -131,6 +132,9 @@ async fn client() -> anyhow::Result<Client> {
     let mut config = Config::infer().await.context("find the API server")?;
     // Its own retries would repeat a POST whose answer was lost; the next reconciliation decides instead.
     config.default_retry = false;
+    // Who wrote it, in the audit log.
+    let me = HeaderValue::from_static(concat!("quartet-operator/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((USER_AGENT, me));
     Client::try_from(config).context("make a client of the API server")
 }
 

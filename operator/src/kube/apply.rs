@@ -1,6 +1,6 @@
 //! Writes: server-side apply of what differs, guarded deletes, patches of the status.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
@@ -98,8 +98,54 @@ pub async fn apply(
     }
     let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), namespace, &resource);
     let params = PatchParams { force, ..PatchParams::apply(FIELD_MANAGER) };
-    request(what, api.patch(name, &params, &Patch::Apply(&desired))).await?;
+    let applied = request(what, api.patch(name, &params, &Patch::Apply(&desired))).await;
+    match (applied, live) {
+        (Err(refused), Some(live)) if refused.class == Class::Invalid => {
+            repair(&api, name, &live, &desired).await.map_err(|_| refused)?;
+        }
+        (applied, _) => drop(applied?),
+    }
     Ok(Applied::Written)
+}
+
+/// A foreign hand can change the key of a list's entry (a Service's port): the entry is theirs then, ours would come
+/// beside it, and the object would be invalid with both. So the lists are first set to ours alone, then applied.
+async fn repair(
+    api: &Api<DynamicObject>,
+    name: &str,
+    live: &DynamicObject,
+    desired: &Value,
+) -> Result<(), Failure> {
+    let mut whole = desired.clone();
+    if let Some(metadata) = whole.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("uid".into(), json!(live.metadata.uid));
+        metadata.insert("resourceVersion".into(), json!(live.metadata.resource_version));
+    }
+    let update = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let what = |step| format!("{step} {name}");
+    request(what("set the lists of"), api.patch(name, &update, &Patch::Merge(&whole))).await?;
+    let force = PatchParams::apply(FIELD_MANAGER).force();
+    let applied = request(what("apply"), api.patch(name, &force, &Patch::Apply(desired))).await?;
+    // As long as we also own the fields as an update, a field that we no longer apply would stay.
+    let Some(owners) = without_updates(&applied.metadata) else { return Ok(()) };
+    let strip = json!({"metadata": {
+        "uid": applied.metadata.uid, "resourceVersion": applied.metadata.resource_version, "managedFields": owners,
+    }});
+    request(what("give up the updated fields of"), api.patch(name, &update, &Patch::Merge(&strip)))
+        .await
+        .map(drop)
+}
+
+/// The owners of fields but for our own updates; None when there are none of those.
+fn without_updates(metadata: &ObjectMeta) -> Option<Vec<ManagedFieldsEntry>> {
+    let all = metadata.managed_fields.as_ref()?;
+    let is_update = |entry: &&ManagedFieldsEntry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Update")
+            && entry.subresource.is_none()
+    };
+    let others: Vec<_> = all.iter().filter(|entry| !is_update(entry)).cloned().collect();
+    (others.len() < all.len()).then_some(others)
 }
 
 /// What the frame adds to every child.
@@ -248,6 +294,26 @@ mod tests {
             differ::difference(&next, &applied),
             Some("metadata.annotations.quartet.dev/applied".into())
         );
+    }
+
+    #[test]
+    fn only_our_own_updates_are_given_up() {
+        let entry = |manager: &str, operation: &str, subresource: Option<&str>| ManagedFieldsEntry {
+            manager: Some(manager.into()),
+            operation: Some(operation.into()),
+            subresource: subresource.map(str::to_owned),
+            ..ManagedFieldsEntry::default()
+        };
+        let (apply, theirs) = (entry(FIELD_MANAGER, "Apply", None), entry("kubectl", "Update", None));
+        let status = entry(FIELD_MANAGER, "Update", Some("status"));
+        let owned = |all: &[&ManagedFieldsEntry]| ObjectMeta {
+            managed_fields: Some(all.iter().copied().cloned().collect()),
+            ..ObjectMeta::default()
+        };
+        let update = entry(FIELD_MANAGER, "Update", None);
+        let others = without_updates(&owned(&[&apply, &update, &theirs, &status]));
+        assert_eq!(others, Some(vec![apply.clone(), theirs.clone(), status.clone()]));
+        assert_eq!(without_updates(&owned(&[&apply, &theirs, &status])), None);
     }
 
     #[test]

@@ -44,10 +44,24 @@ pub(crate) async fn request<T>(
 ) -> Result<T, Failure> {
     match tokio::time::timeout(REQUEST_TIMEOUT, call).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Failure::caused(class(&error), what, error)),
+        Ok(Err(error)) => {
+            let class = class(&error);
+            match error {
+                // Its own text has the whole answer in it, twice.
+                kube::Error::Api(status) => {
+                    Err(Failure::caused(class, what, Refusal(status.message.clone())))
+                }
+                error => Err(Failure::caused(class, what, error)),
+            }
+        }
         Err(elapsed) => Err(Failure::caused(Class::Transient, what, elapsed)),
     }
 }
+
+/// What the API server answered, for humans.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refusal(String);
 
 /// A request whose object may be missing.
 pub(crate) async fn request_optional<T>(

@@ -142,12 +142,18 @@ async fn act<K: Kind>(
         let spec = situation.live.data.get("spec").unwrap_or(&Value::Null);
         accepted::keep(ctx, &place, &situation.kept, &revision, generation, spec).await?;
     }
+    // One child that cannot be applied keeps no other from being put back, but nothing further is done.
+    let mut refused = None;
     for child in &situation.plan.apply {
-        match apply::apply(ctx, &situation.owner, &namespace, child).await? {
-            Applied::Unchanged => {}
-            Applied::Written => count("apply"),
-            Applied::Taken => outcome.taken.push((child.object.kind(), child.name().to_owned())),
+        match apply::apply(ctx, &situation.owner, &namespace, child).await {
+            Ok(Applied::Unchanged) => {}
+            Ok(Applied::Written) => count("apply"),
+            Ok(Applied::Taken) => outcome.taken.push((child.object.kind(), child.name().to_owned())),
+            Err(failure) => refused = refused.or(Some(failure)),
         }
+    }
+    if let Some(failure) = refused {
+        return Err(failure);
     }
     for deletion in &situation.plan.delete {
         apply::delete(ctx, &namespace, deletion).await?;
