@@ -18,6 +18,8 @@ use crate::wire::{Failure, Forwarded, Key, PeerMessage};
 
 const RESEND_FIRST: Duration = Duration::from_millis(500);
 const RESEND_MAX: Duration = Duration::from_secs(8);
+/// Of a request's number within one life of the member; the bits above are the life's.
+const SEQUENCE_BITS: u32 = 40;
 
 /// Requests under way, by the number that they carry in forwards and sessions.
 pub(super) struct Requests {
@@ -74,7 +76,9 @@ impl Requests {
         Self {
             member,
             boots,
-            next_sequence: 1,
+            // Answers to an earlier life's requests may still come, when a new leader applies what it finds in its
+            // log: they must not be taken for answers to this one's.
+            next_sequence: (boots << SEQUENCE_BITS) + 1,
             under_way: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_group: BTreeSet::new(),
@@ -313,6 +317,13 @@ mod tests {
         assert!(matches!(here(1), Step::Propose { .. }));
         assert!(matches!(here(1), Step::Wait));
         assert!(matches!(here(2), Step::Propose { .. }));
+    }
+
+    #[test]
+    fn no_two_lives_of_a_member_number_requests_alike() {
+        let mut lives = [Requests::new(ME, 3), Requests::new(ME, 4)];
+        let [first, second] = lives.each_mut().map(|requests| begin(requests, 1));
+        assert_ne!(first, second);
     }
 
     #[test]
