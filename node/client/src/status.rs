@@ -25,8 +25,8 @@ pub struct Member {
     /// Where other members reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// Heard from lately by the member that answers; none when it does not know.
-    pub reachable: Option<bool>,
+    /// Connected to the member that answers.
+    pub reachable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

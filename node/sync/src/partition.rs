@@ -13,7 +13,7 @@ use crate::lock;
 /// Later kinds of state (queues, the cache directory) add tags.
 #[derive(Clone, PartialEq, Message)]
 pub struct Command {
-    #[prost(oneof = "command::Kind", tags = "1")]
+    #[prost(oneof = "command::Kind", tags = "1, 2")]
     pub kind: Option<command::Kind>,
 }
 
@@ -22,8 +22,15 @@ pub mod command {
     pub enum Kind {
         #[prost(message, tag = "1")]
         Lock(crate::lock::Command),
+        #[prost(message, tag = "2")]
+        Reserve(super::Reserve),
     }
 }
+
+/// Does nothing: it is sent under an idempotency key to the key's own partition, which thereby remembers what the
+/// key stands for, whatever partition the request itself goes to.
+#[derive(Clone, PartialEq, Message)]
+pub struct Reserve {}
 
 /// An empty one is answered too: it shows that the partition serves.
 #[derive(Clone, PartialEq, Message)]
@@ -108,6 +115,7 @@ impl StateMachine for Partition {
                 self.locks.apply(at, command, &mut answers);
                 settle(answers, settled);
             }
+            Ok(Some(command::Kind::Reserve(Reserve {}))) => settled.settle(at.index, Bytes::new()),
             // It is in the log all the same, so every member says the same.
             Ok(None) => settled.refuse(at.index, unsupported("this version does not know the command")),
             Err(error) => {
@@ -123,7 +131,7 @@ impl StateMachine for Partition {
             Ok(Some(command::Kind::Lock(command))) => {
                 matches!(command.kind, None | Some(lock::command::Kind::Acquire(_)))
             }
-            Ok(None) | Err(_) => true,
+            Ok(Some(command::Kind::Reserve(Reserve {}))) | Ok(None) | Err(_) => true,
         }
     }
 

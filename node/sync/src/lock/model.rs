@@ -246,7 +246,8 @@ impl Random {
         let resource = self.one_of(&RESOURCES).to_owned();
         let owner = self.one_of(&OWNERS).to_owned();
         let known = model.hold(&resource, &owner).map_or(0, |hold| hold.token);
-        let ttl_ms = 1 + self.below(60);
+        let longest = if self.below(2) == 0 { 60 } else { 2000 };
+        let ttl_ms = 1 + self.below(longest);
         match self.below(20) {
             0..10 => command::Kind::Acquire(Acquire {
                 resource,

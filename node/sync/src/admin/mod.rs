@@ -1,0 +1,169 @@
+//! The authenticated port: what the operator asks of this member and tells it to do (contract and types in
+//! `quartet_client::admin`). Reached by nobody else; never behind the clients' Service.
+
+mod report;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use quartet_client::admin::{
+    Address, ChangeMembership, CommandOutcome, Found, GroupOutcome, Handover, MemberReport, Peer, Reset,
+};
+use quartet_raft::MemberId;
+use quartet_replica::GroupId;
+use quartet_replica::engine::{GroupChange, MemberCommand};
+use uuid::Uuid;
+
+use crate::member::Member;
+use crate::service::{Refusal, request};
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster's name, as its resource is named.
+    pub cluster: String,
+    pub version: String,
+    /// Holds the token, and nothing else but white space around it. Read for every request, so that a new one counts
+    /// at once.
+    pub token_file: PathBuf,
+}
+
+#[derive(Debug)]
+struct Admin<M> {
+    settings: Settings,
+    member: M,
+}
+
+type Body = Result<Bytes, BytesRejection>;
+
+pub fn router<M: Member>(settings: Settings, member: M) -> Router {
+    let admin = Arc::new(Admin { settings, member });
+    Router::new()
+        .route("/v1/member", get(report::<M>))
+        .route("/v1/found", post(found::<M>))
+        .route("/v1/membership", post(change_membership::<M>))
+        .route("/v1/handover", post(handover::<M>))
+        .route("/v1/reset", post(reset::<M>))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(request::BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(admin.clone(), authenticate::<M>))
+        .with_state(admin)
+}
+
+async fn authenticate<M: Member>(
+    State(admin): State<Arc<Admin<M>>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    token::check(&admin.settings.token_file, request.headers().get(header::AUTHORIZATION)).await?;
+    Ok(next.run(request).await)
+}
+
+async fn report<M: Member>(State(admin): State<Arc<Admin<M>>>) -> Json<MemberReport> {
+    let room = admin.member.disk_bytes().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot tell how much room the volume has");
+        (0, 0)
+    });
+    let report = admin.member.report().await;
+    Json(report::member(&report, &admin.settings.cluster, &admin.settings.version, room))
+}
+
+async fn found<M: Member>(
+    State(admin): State<Arc<Admin<M>>>,
+    body: Body,
+) -> Result<Json<CommandOutcome>, Refusal> {
+    let Found { operation, cluster, members } = request::parse(&request::received(body)?)?;
+    tracing::info!(%operation, %cluster, "asked to found the cluster");
+    let report = admin.member.report().await;
+    if report.cluster == Some(cluster.as_u128()) {
+        return Ok(Json(CommandOutcome::default()));
+    }
+    let members: Vec<_> = members.into_iter().map(addressed).collect();
+    if !members.iter().any(|(id, _)| *id == report.id) {
+        return Err(conflict(&format!("this member, {}, is not among the founders", report.id)));
+    }
+    admin.command(MemberCommand::Found { cluster: cluster.as_u128(), members }).await
+}
+
+async fn change_membership<M: Member>(
+    State(admin): State<Arc<Admin<M>>>,
+    body: Body,
+) -> Result<Json<CommandOutcome>, Refusal> {
+    let ChangeMembership { operation, cluster, groups } = request::parse(&request::received(body)?)?;
+    tracing::info!(%operation, groups = groups.len(), "asked to change the membership");
+    let groups = groups
+        .into_iter()
+        .map(|change| GroupChange {
+            group: GroupId(change.group),
+            expected: quartet_raft::Index(change.expected_index),
+            voters: change.voters.into_iter().map(addressed).collect(),
+            learners: change.learners.into_iter().map(addressed).collect(),
+        })
+        .collect();
+    admin.command(MemberCommand::Change { cluster: cluster.as_u128(), groups }).await
+}
+
+async fn handover<M: Member>(
+    State(admin): State<Arc<Admin<M>>>,
+    body: Body,
+) -> Result<Json<CommandOutcome>, Refusal> {
+    let Handover { operation, cluster } = request::parse(&request::received(body)?)?;
+    tracing::info!(%operation, "asked to hand over all leaderships");
+    admin.command(MemberCommand::Handover { cluster: cluster.as_u128() }).await
+}
+
+async fn reset<M: Member>(
+    State(admin): State<Arc<Admin<M>>>,
+    body: Body,
+) -> Result<Json<CommandOutcome>, Refusal> {
+    let Reset { operation, incarnation } = request::parse(&request::received(body)?)?;
+    tracing::warn!(%operation, %incarnation, "asked to give up all data of this incarnation");
+    admin.member.reset(incarnation.as_u128()).await.map_err(|why| conflict(&why))?;
+    Ok(Json(CommandOutcome::default()))
+}
+
+impl<M: Member> Admin<M> {
+    async fn command(&self, command: MemberCommand) -> Result<Json<CommandOutcome>, Refusal> {
+        let outcome = self.member.command(command).await.map_err(|why| conflict(&why))?;
+        let groups = outcome
+            .into_iter()
+            .map(|(group, result)| {
+                let refusal = result.err();
+                (group.0, GroupOutcome { accepted: refusal.is_none(), refusal })
+            })
+            .collect();
+        Ok(Json(CommandOutcome { groups }))
+    }
+}
+
+fn conflict(why: &str) -> Refusal {
+    Refusal::conflict("refused", why, false)
+}
+
+fn addressed(Address { peer, address }: Address) -> (MemberId, String) {
+    (MemberId { ordinal: peer.ordinal, incarnation: peer.incarnation.as_u128() }, address)
+}
+
+fn peer(id: MemberId) -> Peer {
+    Peer { ordinal: id.ordinal, incarnation: Uuid::from_u128(id.incarnation) }
+}
+
+async fn no_such_path() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", false)
+}
+
+async fn no_such_method() -> Refusal {
+    let message = "the path does not take this method";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, false)
+}

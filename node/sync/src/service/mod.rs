@@ -1,0 +1,142 @@
+//! What clients reach over HTTP: any member takes any request.
+//!
+//! A request is checked, turned into a command, given to the replica, which passes it on to where its partition is
+//! led, and its answer is turned into JSON. Nothing is decided or kept here but counters and whether this member is
+//! about to stop.
+
+mod error;
+mod locks;
+mod metrics;
+mod process;
+mod readiness;
+mod replicated;
+pub(crate) mod request;
+mod status;
+#[cfg(test)]
+mod tests;
+mod traffic;
+mod waiting;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use tokio::sync::watch;
+
+pub(crate) use error::Refusal;
+use metrics::Metrics;
+use readiness::Readiness;
+use replicated::Replicated;
+pub(crate) use status::role;
+use traffic::Traffic;
+
+use crate::member::Member;
+use crate::partition::Gauges;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster's name.
+    pub cluster: String,
+    pub ordinal: u16,
+    pub version: String,
+    pub partitions: u16,
+    /// The lease of a lock that names none.
+    pub lock_default_ttl_ms: u64,
+}
+
+/// One member's face to its clients.
+#[derive(Debug)]
+pub struct Service<M> {
+    settings: Settings,
+    replicated: Replicated<M>,
+    /// Of each partition.
+    gauges: Vec<Arc<Gauges>>,
+    metrics: Metrics,
+    readiness: Readiness,
+    traffic: Traffic,
+    /// True from when the member is told to stop.
+    draining: watch::Sender<bool>,
+}
+
+impl<M: Member> Service<M> {
+    /// `gauges` are those of the partitions' state machines, in order.
+    pub fn new(settings: Settings, member: M, gauges: Vec<Arc<Gauges>>) -> Arc<Self> {
+        let replicated = Replicated { member, partitions: settings.partitions };
+        Arc::new(Self {
+            settings,
+            replicated,
+            gauges,
+            metrics: Metrics::new(),
+            readiness: Readiness::default(),
+            traffic: Traffic::default(),
+            draining: watch::Sender::new(false),
+        })
+    }
+
+    pub fn router(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/lock/acquire", post(locks::acquire::<M>))
+            .route("/lock/renew", post(locks::renew::<M>))
+            .route("/lock/release", post(locks::release::<M>))
+            .route("/lock/owner/{owner}", delete(locks::release_owner::<M>))
+            .route("/lock", get(locks::status::<M>))
+            .route("/status", get(status::status::<M>))
+            .route("/raft/status", get(status::raft_status::<M>))
+            .route("/metrics", get(metrics_text::<M>))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready::<M>))
+            .fallback(no_such_path)
+            .method_not_allowed_fallback(no_such_method)
+            .layer(DefaultBodyLimit::max(request::BODY_BYTES_MAX))
+            .layer(middleware::from_fn_with_state(self.clone(), traffic::measure::<M>))
+            .with_state(self.clone())
+    }
+
+    /// From now on it is not ready, asks its clients to go elsewhere and lets nobody wait for a lock; it serves all
+    /// the same.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// No request is under way and none has come for so long.
+    pub fn is_quiet(&self, for_at_least: Duration) -> bool {
+        self.traffic.is_quiet(for_at_least)
+    }
+
+    fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+}
+
+async fn ready<M: Member>(State(service): State<Arc<Service<M>>>) -> Result<&'static str, Refusal> {
+    if service.is_draining() {
+        return Err(Refusal::unavailable("draining", "the member is about to stop"));
+    }
+    match service.readiness.check(&service.replicated).await {
+        Ok(()) => Ok("ready\n"),
+        Err(why) => Err(Refusal::unavailable("not_ready", why)),
+    }
+}
+
+async fn metrics_text<M: Member>(State(service): State<Arc<Service<M>>>) -> Result<Response, Refusal> {
+    let member = &service.replicated.member;
+    let text = service
+        .metrics
+        .text(&member.report().await, &service.gauges, &member.counted())
+        .map_err(|_| Refusal::unavailable("metrics", "the metrics cannot be written"))?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn no_such_path() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", false)
+}
+
+async fn no_such_method() -> Refusal {
+    let message = "the path does not take this method";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, false)
+}
