@@ -101,7 +101,10 @@ mod tests {
             counters.synced(2, Duration::from_micros(took_us));
         }
         let counted = counters.read();
-        assert_eq!((counted.fsync.buckets[0], counted.fsync.buckets[1], counted.fsync.buckets[14]), (1, 1, 1));
+        assert_eq!(
+            (counted.fsync.buckets[0], counted.fsync.buckets[1], counted.fsync.buckets[14]),
+            (1, 1, 1)
+        );
         assert_eq!((counted.fsync.count, counted.batches), (3, 6));
         assert_eq!(counted.fsync.sum, Duration::from_micros(6_000_101));
     }

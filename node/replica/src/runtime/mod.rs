@@ -145,7 +145,8 @@ fn launch<S: StateMachine>(
     Ok((handle, Running { stop, ended, queue, peers, driver: Some(driver), writer: Some(writer) }))
 }
 
-/// A member that runs. Dropping it ends the member as a crash would: nothing more is written.
+/// A member that runs. Dropping it ends the member as a crash would, once the write under way is done: after that
+/// nothing is written any more.
 pub struct Running {
     stop: CancellationToken,
     ended: CancellationToken,
@@ -196,6 +197,8 @@ impl Drop for Running {
         self.stop.cancel();
         self.queue.stop_now();
         self.peers.clear();
+        // Whatever it ended with, it has been said.
+        let _ = self.writer.take().map(JoinHandle::join);
     }
 }
 
@@ -214,7 +217,11 @@ fn open(settings: &RuntimeSettings) -> Result<Found, StartError> {
     if let Some(found) = opened.identity.as_ref().map(|identity| identity.id.ordinal)
         && found != settings.ordinal
     {
-        return Err(StartError::OtherOrdinal { path: settings.data.clone(), found, wanted: settings.ordinal });
+        return Err(StartError::OtherOrdinal {
+            path: settings.data.clone(),
+            found,
+            wanted: settings.ordinal,
+        });
     }
     let (store, identity, opened) = be_somebody(store, opened, settings)?;
     Ok(Found { store, identity, opened, lock })

@@ -119,7 +119,12 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    fn write_snapshot(&mut self, group: GroupId, meta: &SnapshotMeta, data: &Bytes) -> Result<(), StoreError> {
+    fn write_snapshot(
+        &mut self,
+        group: GroupId,
+        meta: &SnapshotMeta,
+        data: &Bytes,
+    ) -> Result<(), StoreError> {
         // What comes before it must not be lost when it is kept: its term may be in a hard state not yet synced.
         self.sync()?;
         sealed::write_snapshot(&self.disk, group, meta, data)?;
@@ -164,7 +169,7 @@ impl<D: Disk> Store<D> {
         Ok(self.spare_bytes.is_none() || free < self.settings.reserve_bytes)
     }
 
-    fn append(&mut self, body: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn append(&mut self, body: &[u8]) -> Result<(), StoreError> {
         let bytes = record::framed_bytes(body.len());
         if self.current.as_ref().is_none_or(|current| current.end() + bytes > current.size) {
             self.begin_segment(bytes)?;
@@ -187,11 +192,8 @@ impl<D: Disk> Store<D> {
     fn begin_segment(&mut self, bytes: usize) -> Result<(), StoreError> {
         // Its header says that everything before it is durable.
         self.sync()?;
-        let states: Vec<BytesMut> = self
-            .hard_states
-            .iter()
-            .map(|(group, state)| record::encode_hard_state(*group, state))
-            .collect();
+        let states: Vec<BytesMut> =
+            self.hard_states.iter().map(|(group, state)| record::encode_hard_state(*group, state)).collect();
         let needed = segment::HEADER_BYTES
             + states.iter().map(|body| record::framed_bytes(body.len())).sum::<usize>()
             + bytes;
@@ -228,7 +230,8 @@ impl<D: Disk> Store<D> {
             && !current.pending.is_empty()
         {
             let (file, offset) = (&mut current.file, current.position as u64);
-            file.write_at(offset, &current.pending).map_err(StoreError::io("write", &segment::name(number)))?;
+            file.write_at(offset, &current.pending)
+                .map_err(StoreError::io("write", &segment::name(number)))?;
             current.position += current.pending.len();
             current.pending.clear();
             current.dirty = true;

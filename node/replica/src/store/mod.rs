@@ -45,12 +45,22 @@ pub struct Batch {
 
 #[derive(Clone, Debug)]
 pub enum Record {
-    HardState { group: GroupId, state: HardState },
+    HardState {
+        group: GroupId,
+        state: HardState,
+    },
     /// Replaces whatever the group's log held from the first entry's index on.
-    Entries { group: GroupId, entries: Vec<Entry> },
+    Entries {
+        group: GroupId,
+        entries: Vec<Entry>,
+    },
     /// Replaces the group's older snapshot, and its log up to `meta.last`; the rest of the log stays only if it
     /// holds `meta.last` (Raft §7). Durable by itself before anything after it in the batch is written.
-    Snapshot { group: GroupId, meta: SnapshotMeta, data: Bytes },
+    Snapshot {
+        group: GroupId,
+        meta: SnapshotMeta,
+        data: Bytes,
+    },
 }
 
 impl Batch {

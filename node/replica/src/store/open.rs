@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use quartet_raft::{HardState, Index, SnapshotMeta};
+use quartet_raft::{HardState, Index, Position, SnapshotMeta};
 
 use super::log::{Current, Segment, Store};
 use super::record::{self, Body, Place};
@@ -17,12 +17,21 @@ use crate::disk::{Disk, DiskFile};
 const WIPING: &str = "wiping";
 const REWRITTEN: &str = "log.tmp";
 
+/// Where the log ends.
+struct End {
+    /// What is valid of the last segment that was begun.
+    last: Bytes,
+    untold: Vec<(GroupId, Position)>,
+}
+
 impl<D: Disk> Store<D> {
     /// Reads everything. Unless it finds damage (and then it changes nothing), the end of the log is written anew
     /// and synced: what is read here may be in the page cache only, left by a process whose sync failed.
     pub fn open(disk: D, settings: StoreSettings) -> Result<(Self, Opened), StoreError> {
-        let settings =
-            StoreSettings { segment_bytes: settings.segment_bytes.max(StoreSettings::SEGMENT_BYTES_MIN), ..settings };
+        let settings = StoreSettings {
+            segment_bytes: settings.segment_bytes.max(StoreSettings::SEGMENT_BYTES_MIN),
+            ..settings
+        };
         let names = list(&disk)?;
         if names.iter().any(|name| name == WIPING) {
             Self::wipe(&disk)?;
@@ -41,7 +50,7 @@ impl<D: Disk> Store<D> {
             snapshots: BTreeMap::new(),
         };
         match store.recover(&mut opened)? {
-            Ok(last) => store.settle(&last)?,
+            Ok(end) => store.settle(&end)?,
             Err(damage) => {
                 store.damage = Some(damage.clone());
                 opened.damage = Some(damage);
@@ -65,8 +74,8 @@ impl<D: Disk> Store<D> {
         disk.sync_names().map_err(StoreError::io("sync the removal of", WIPING))
     }
 
-    /// Inner error: damage. Otherwise what is valid of the last segment that was begun.
-    fn recover(&mut self, opened: &mut Opened) -> Result<Result<Bytes, String>, StoreError> {
+    /// Inner error: damage.
+    fn recover(&mut self, opened: &mut Opened) -> Result<Result<End, String>, StoreError> {
         let names = list(&self.disk)?;
         if names.iter().any(|name| name == sealed::IDENTITY) {
             match sealed::read_identity(&self.disk)? {
@@ -90,6 +99,7 @@ impl<D: Disk> Store<D> {
             return Ok(Err(format!("{} is there and the log is missing", sealed::IDENTITY)));
         }
         self.snapshots = snapshots.iter().map(|(group, (meta, _))| (*group, meta.last.index)).collect();
+        let untold = replay.untold(&snapshots);
         Ok(replay.finish(snapshots).map(|groups| {
             self.hard_states = groups
                 .iter()
@@ -97,7 +107,7 @@ impl<D: Disk> Store<D> {
                 .filter(|(_, state)| *state != HardState::default())
                 .collect();
             opened.groups = groups;
-            last
+            End { last, untold }
         }))
     }
 
@@ -135,12 +145,16 @@ impl<D: Disk> Store<D> {
                     // Before a segment's first sync returns, nothing in it can say that it was durable.
                     let from = Place { segment: number, offset: 0 };
                     if let Some(offset) = record::find_proof(&bytes, from, self.next_sequence) {
-                        return Ok(Err(format!("the header of {name} is gone, and offset {offset} needs it")));
+                        return Ok(Err(format!(
+                            "the header of {name} is gone, and offset {offset} needs it"
+                        )));
                     }
                     blank.get_or_insert(number);
                     continue;
                 }
-                Header::Bad => return Ok(Err(format!("the header of {name} (offset 0) is not what was written"))),
+                Header::Bad => {
+                    return Ok(Err(format!("the header of {name} (offset 0) is not what was written")));
+                }
             };
             if let Some(gap) = blank {
                 return Ok(Err(format!("{} is blank and {name} was begun after it", segment::name(gap))));
@@ -185,8 +199,9 @@ impl<D: Disk> Store<D> {
         let mut place = Place { segment: number, offset: segment::HEADER_BYTES };
         let mut sequence = first_sequence;
         while let Some(found) = record::read(bytes, place).filter(|found| found.sequence == sequence) {
-            let body = record::decode(found.body)
-                .map_err(|why| format!("{name}: the record at offset {} cannot be read: {why}", place.offset))?;
+            let body = record::decode(found.body).map_err(|why| {
+                format!("{name}: the record at offset {} cannot be read: {why}", place.offset)
+            })?;
             if let Body::Entries { group, entries } = &body
                 && let Some(last) = entries.last()
             {
@@ -210,10 +225,11 @@ impl<D: Disk> Store<D> {
     }
 
     /// No damage: what crashes left behind goes, and the last segment is written anew without its torn end.
-    fn settle(&mut self, last: &[u8]) -> Result<(), StoreError> {
+    fn settle(&mut self, end: &End) -> Result<(), StoreError> {
         for name in list(&self.disk)? {
             let blank = segment::number(&name).is_some_and(|number| number > self.number());
-            if blank || (is_ours(&name) && name.ends_with(sealed::TEMPORARY)) || self.is_older_snapshot(&name) {
+            if blank || (is_ours(&name) && name.ends_with(sealed::TEMPORARY)) || self.is_older_snapshot(&name)
+            {
                 self.disk.remove(&name).map_err(StoreError::io("remove", &name))?;
             }
         }
@@ -221,17 +237,22 @@ impl<D: Disk> Store<D> {
             self.segments.push_back(Segment { number: 1, highest: BTreeMap::new() });
         }
         let header = segment::encode_header(self.number(), self.next_sequence);
-        self.rewrite(if last.is_empty() { &header } else { last })?;
+        self.rewrite(if end.last.is_empty() { &header } else { &end.last })?;
         self.durable = self.next_sequence - 1;
+        // Entries that will follow a snapshot must not seem to follow what it replaced.
+        for (group, last) in &end.untold {
+            self.append(&record::encode_snapshot_taken(*group, *last))?;
+        }
+        self.sync()?;
         self.free_segments()?;
         self.keep_room()?;
         Ok(())
     }
 
     fn is_older_snapshot(&self, name: &str) -> bool {
-        sealed::snapshots(&[name.to_owned()])
-            .iter()
-            .any(|(group, found)| self.snapshots.get(group).is_some_and(|kept| found.iter().all(|at| at < kept)))
+        sealed::snapshots(&[name.to_owned()]).iter().any(|(group, found)| {
+            self.snapshots.get(group).is_some_and(|kept| found.iter().all(|at| at < kept))
+        })
     }
 
     fn rewrite(&mut self, content: &[u8]) -> Result<(), StoreError> {

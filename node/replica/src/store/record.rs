@@ -33,10 +33,19 @@ pub(super) struct Framed {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    HardState { group: GroupId, state: HardState },
-    Entries { group: GroupId, entries: Vec<Entry> },
+    HardState {
+        group: GroupId,
+        state: HardState,
+    },
+    Entries {
+        group: GroupId,
+        entries: Vec<Entry>,
+    },
     /// The group's snapshot at `last` is on disk in a file of its own.
-    SnapshotTaken { group: GroupId, last: Position },
+    SnapshotTaken {
+        group: GroupId,
+        last: Position,
+    },
 }
 
 pub(super) fn framed_bytes(body_bytes: usize) -> usize {

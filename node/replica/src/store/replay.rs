@@ -47,6 +47,16 @@ impl Replay {
         }
     }
 
+    /// Snapshots that are there and that the log does not tell of: a crash came before it could.
+    pub(super) fn untold(
+        &self,
+        snapshots: &BTreeMap<GroupId, (SnapshotMeta, Bytes)>,
+    ) -> Vec<(GroupId, Position)> {
+        let told = |group: &GroupId| self.groups.get(group).map_or(Index(0), |log| log.snapshot_taken);
+        let found = snapshots.iter().map(|(group, (meta, _))| (*group, meta.last));
+        found.filter(|(group, last)| told(group) < last.index).collect()
+    }
+
     /// Joins the log with the snapshots that were found.
     pub(super) fn finish(
         mut self,
@@ -61,8 +71,7 @@ impl Replay {
             let (meta, data) = found.remove(&group).unwrap_or_default();
             log.start_after(meta.last);
             log.check(meta.last).map_err(|why| format!("group {}: {why}", group.0))?;
-            let recovered =
-                Recovered { hard_state: log.hard_state, snapshot: meta, entries: log.entries };
+            let recovered = Recovered { hard_state: log.hard_state, snapshot: meta, entries: log.entries };
             opened.insert(group, OpenedGroup { recovered, snapshot: data });
         }
         Ok(opened)
@@ -108,9 +117,11 @@ impl GroupReplay {
             return Err(format!("the snapshot at {} is missing", self.snapshot_taken.0));
         }
         match self.entries.first() {
-            Some(entry) if entry.index != snapshot.index.next() => {
-                Err(format!("entries {} to {} are missing", snapshot.index.0 + 1, entry.index.0.saturating_sub(1)))
-            }
+            Some(entry) if entry.index != snapshot.index.next() => Err(format!(
+                "entries {} to {} are missing",
+                snapshot.index.0 + 1,
+                entry.index.0.saturating_sub(1)
+            )),
             _ => Ok(()),
         }
     }

@@ -112,9 +112,8 @@ pub(super) fn read_snapshot<D: Disk>(
     index: Index,
 ) -> Result<Result<(SnapshotMeta, Bytes), String>, StoreError> {
     let name = snapshot_name(group, index);
-    let found = read(disk, &name, |read| {
-        Ok((GroupId(read.u16()?), values::snapshot_meta(read)?, read.bytes()?))
-    })?;
+    let found =
+        read(disk, &name, |read| Ok((GroupId(read.u16()?), values::snapshot_meta(read)?, read.bytes()?)))?;
     Ok(found.and_then(|(of, meta, data)| {
         if of == group && meta.last.index == index {
             Ok((meta, data))
@@ -132,8 +131,9 @@ fn write<D: Disk>(disk: &D, name: &str, head: &[u8], tail: &[u8]) -> Result<(), 
     start.put_u32_le(crc32c::crc32c_append(crc32c::crc32c(head), tail));
     start.put_u64_le(length);
     start.extend_from_slice(head);
-    let mut file =
-        disk.create(&temporary, HEADER_BYTES as u64 + length).map_err(StoreError::io("create", &temporary))?;
+    let mut file = disk
+        .create(&temporary, HEADER_BYTES as u64 + length)
+        .map_err(StoreError::io("create", &temporary))?;
     file.write_at(0, &start).map_err(StoreError::io("write", &temporary))?;
     file.write_at(start.len() as u64, tail).map_err(StoreError::io("write", &temporary))?;
     file.sync().map_err(StoreError::io("sync", &temporary))?;

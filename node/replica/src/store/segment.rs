@@ -45,7 +45,11 @@ pub(super) fn decode_header(number: u64, segment: &[u8]) -> Header {
         return Header::Blank;
     }
     let first_sequence = (&header[20..28]).get_u64_le();
-    if header == encode_header(number, first_sequence) { Header::Begun { first_sequence } } else { Header::Bad }
+    if header == encode_header(number, first_sequence) {
+        Header::Begun { first_sequence }
+    } else {
+        Header::Bad
+    }
 }
 
 #[cfg(test)]

@@ -20,9 +20,14 @@ pub enum Frame {
     Ping,
     Message(PeerMessage),
     /// Founding without an operator: the lowest ordinal tells the others whom the cluster consists of.
-    Found { cluster: u128, members: Vec<(MemberId, String)> },
+    Found {
+        cluster: u128,
+        members: Vec<(MemberId, String)>,
+    },
     /// The answer: the cluster is founded here, durably, or why not.
-    Founded { refusal: Option<String> },
+    Founded {
+        refusal: Option<String>,
+    },
 }
 
 impl Frame {

@@ -33,14 +33,38 @@ pub struct Hello {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerMessage {
-    Raft { group: GroupId, message: Message },
+    Raft {
+        group: GroupId,
+        message: Message,
+    },
     /// A request passed on to the member that leads the group.
-    Forward { id: u64, group: GroupId, request: Forwarded, timeout_ms: u32 },
-    ForwardReply { id: u64, result: Result<Bytes, Failure> },
+    Forward {
+        id: u64,
+        group: GroupId,
+        request: Forwarded,
+        timeout_ms: u32,
+    },
+    ForwardReply {
+        id: u64,
+        result: Result<Bytes, Failure>,
+    },
     /// Part of the snapshot that stands for `meta.last`. Goes over the connection for bulk.
-    SnapshotChunk { group: GroupId, term: Term, meta: SnapshotMeta, total_bytes: u64, offset: u64, data: Bytes },
+    SnapshotChunk {
+        group: GroupId,
+        term: Term,
+        meta: SnapshotMeta,
+        total_bytes: u64,
+        offset: u64,
+        data: Bytes,
+    },
     /// How much of the snapshot at this index has arrived, or that it is installed.
-    SnapshotAck { group: GroupId, term: Term, index: quartet_raft::Index, received_bytes: u64, installed: bool },
+    SnapshotAck {
+        group: GroupId,
+        term: Term,
+        index: quartet_raft::Index,
+        received_bytes: u64,
+        installed: bool,
+    },
 }
 
 impl PeerMessage {
@@ -53,8 +77,12 @@ impl PeerMessage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forwarded {
     /// A command with its session, as it goes into the log.
-    Execute { entry: Bytes },
-    Query { query: Bytes },
+    Execute {
+        entry: Bytes,
+    },
+    Query {
+        query: Bytes,
+    },
 }
 
 /// An idempotency key and a digest of the request that it stands for.

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quartet_raft::{
-    AppendOutcome, Body, Configuration, Entry, Index, LogTime, MemberId, Message, Payload, Position, SnapshotMeta,
-    Term,
+    AppendOutcome, Body, Configuration, Entry, Index, LogTime, MemberId, Message, Payload, Position,
+    SnapshotMeta, Term,
 };
 
 use super::*;
@@ -34,7 +34,8 @@ fn raft(body: Body) -> Frame {
 }
 
 fn every_frame() -> Vec<Frame> {
-    let hello = Hello { version: VERSION, from: id(1), cluster: Some(77), groups: 8, to: Some(id(2)), bulk: true };
+    let hello =
+        Hello { version: VERSION, from: id(1), cluster: Some(77), groups: 8, to: Some(id(2)), bulk: true };
     let meta = SnapshotMeta {
         last: position(3, 1000),
         time: LogTime(5),
@@ -46,9 +47,8 @@ fn every_frame() -> Vec<Frame> {
         entry(2, Payload::Configuration(configuration())),
         entry(3, Payload::Command(Bytes::from_static(b"command"))),
     ];
-    let forward = |request| {
-        Frame::Message(PeerMessage::Forward { id: 4, group: GroupId(1), request, timeout_ms: 500 })
-    };
+    let forward =
+        |request| Frame::Message(PeerMessage::Forward { id: 4, group: GroupId(1), request, timeout_ms: 500 });
     let reply = |result| Frame::Message(PeerMessage::ForwardReply { id: 4, result });
     vec![
         Frame::Hello(hello.clone()),

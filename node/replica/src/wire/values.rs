@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 use quartet_raft::{
-    AppendOutcome, Body, Configuration, Entry, HardState, Index, LogTime, MemberId, Message, Payload, Position,
-    SnapshotMeta, Term,
+    AppendOutcome, Body, Configuration, Entry, HardState, Index, LogTime, MemberId, Message, Payload,
+    Position, SnapshotMeta, Term,
 };
 
 use super::codec::{Malformed, Reader, Write};

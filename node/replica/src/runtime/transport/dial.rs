@@ -56,7 +56,8 @@ impl Link {
             if matches!(trouble, Trouble::Ended) {
                 return;
             }
-            backoff = if began.elapsed() > SETTLED_AFTER { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
+            backoff =
+                if began.elapsed() > SETTLED_AFTER { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
             sleep(backoff).await;
         }
     }

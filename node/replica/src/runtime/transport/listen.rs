@@ -120,7 +120,10 @@ impl Listener {
     }
 }
 
-pub(in crate::runtime) async fn found(inputs: &mpsc::Sender<Input>, command: MemberCommand) -> Result<(), String> {
+pub(in crate::runtime) async fn found(
+    inputs: &mpsc::Sender<Input>,
+    command: MemberCommand,
+) -> Result<(), String> {
     let ended = |()| "the member has ended".to_owned();
     let (answer, wait) = oneshot::channel();
     inputs.send(Input::Command { command, answer }).await.map_err(|_| ended(()))?;

@@ -60,7 +60,11 @@ pub(super) struct Back {
 }
 
 impl Peers {
-    pub(in crate::runtime) fn new(inputs: mpsc::Sender<Input>, identity: watch::Receiver<Identity>, groups: u16) -> Self {
+    pub(in crate::runtime) fn new(
+        inputs: mpsc::Sender<Input>,
+        identity: watch::Receiver<Identity>,
+        groups: u16,
+    ) -> Self {
         let runtime = Handle::current();
         Self(Arc::new(Shared { inputs, identity, groups, runtime, table: Mutex::default() }))
     }
@@ -68,7 +72,8 @@ impl Peers {
     /// Never waits. False: there is no connection or too much waits for it, and the message is gone.
     pub(in crate::runtime) fn send(&self, to: MemberId, message: PeerMessage) -> bool {
         let table = self.table();
-        let dialled = table.dialled.get(&to).map(|to| if message.is_bulk() { &to.bulk } else { &to.messages });
+        let dialled =
+            table.dialled.get(&to).map(|to| if message.is_bulk() { &to.bulk } else { &to.messages });
         if let Some(outgoing) = dialled.filter(|outgoing| outgoing.is_connected()) {
             return outgoing.queue.try_send(message).is_ok();
         }
