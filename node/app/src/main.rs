@@ -1,1 +1,30 @@
-fn main() {}
+//! quartet-node: arguments and subcommands, nothing else.
+
+mod args;
+mod dev;
+mod logs;
+mod sync;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args::Arguments { command, log_format } = args::Arguments::parse();
+    logs::start(log_format);
+    let ended = match command {
+        args::Command::Sync(sync) => sync::run(sync).await,
+        args::Command::Dev(dev) => dev::run(dev).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quartet-node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A member as a whole: the replica, its clients' HTTP, the operator's port; and how it stops.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use quartet_raft::Role;
+use quartet_replica::GroupId;
+use quartet_replica::engine::{EngineSettings, MemberCommand};
+use quartet_replica::runtime::{self, Handle, Running, RuntimeSettings, StartError};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::service::{self, Service};
+use crate::{Gauges, Partition, admin};
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster's name.
+    pub cluster: String,
+    pub ordinal: u16,
+    pub data: PathBuf,
+    /// For clients.
+    pub http: SocketAddr,
+    /// For other members.
+    pub listen: SocketAddr,
+    /// Everyone's `listen`, this member's own too; none when an operator founds the cluster.
+    pub peers: Option<BTreeMap<u16, String>>,
+    /// For the operator.
+    pub admin: Option<AdminSettings>,
+    /// 1 to 64; fixed once the cluster is founded.
+    pub partitions: u16,
+    pub lock_default_ttl: Duration,
+    /// How long a member that is told to stop serves on at most.
+    pub drain_timeout: Duration,
+    /// How long no request may have come before it stops: the time that a change of the Service's endpoints takes to
+    /// reach every host.
+    pub quiet: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    pub listen: SocketAddr,
+    pub token_file: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot start the member")]
+    Start(#[from] StartError),
+    #[error("the member has ended by itself")]
+    Ended,
+}
+
+/// A member that serves.
+pub struct SyncMember {
+    settings: Settings,
+    handle: Handle,
+    running: Running,
+    service: Arc<Service<Handle>>,
+    http: Server,
+    admin: Option<Server>,
+}
+
+/// Starts a member: it serves, as far as it can, when this returns.
+pub async fn start(settings: Settings) -> Result<SyncMember, RunError> {
+    // Ports first: what cannot be had is told before anything is begun.
+    let http = listen(settings.http).await?;
+    let admin = match &settings.admin {
+        Some(admin) => Some((listen(admin.listen).await?, admin.token_file.clone())),
+        None => None,
+    };
+    let gauges: Vec<Arc<Gauges>> = (0..settings.partitions).map(|_| Arc::default()).collect();
+    let watched = gauges.clone();
+    let make = move |group: GroupId| {
+        Partition::watched(watched.get(usize::from(group.0)).cloned().unwrap_or_default())
+    };
+    let engine = EngineSettings { groups: settings.partitions, ..EngineSettings::default() };
+    let replica = RuntimeSettings {
+        name: settings.cluster.clone(),
+        ordinal: settings.ordinal,
+        data: settings.data.clone(),
+        listen: settings.listen,
+        peers: settings.peers.clone(),
+        engine,
+        store: None,
+    };
+    let (handle, running) = runtime::start(replica, make).await?;
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let service = Service::new(
+        service::Settings {
+            cluster: settings.cluster.clone(),
+            ordinal: settings.ordinal,
+            version: version.clone(),
+            partitions: settings.partitions,
+            lock_default_ttl_ms: u64::try_from(settings.lock_default_ttl.as_millis()).unwrap_or(u64::MAX),
+        },
+        handle.clone(),
+        gauges,
+    );
+    let http = Server::start(http, service.router());
+    let admin = admin.map(|(listener, token_file)| {
+        let settings = admin::Settings { cluster: settings.cluster.clone(), version, token_file };
+        Server::start(listener, admin::router(settings, handle.clone()))
+    });
+    Ok(SyncMember { settings, handle, running, service, http, admin })
+}
+
+impl SyncMember {
+    /// `stops` counts how often the member was told to stop: the first time it leaves gracefully, the second at once.
+    pub async fn serve_until(self, mut stops: watch::Receiver<u32>) -> Result<(), RunError> {
+        tokio::select! {
+            () = self.running.ended() => return Err(RunError::Ended),
+            _ = told(&mut stops, 1) => {}
+        }
+        tokio::select! {
+            () = self.leave() => {}
+            _ = told(&mut stops, 2) => {}
+        }
+        Ok(())
+    }
+
+    /// Not ready first, so that no new clients come; then without leaderships, so that nobody waits for an election;
+    /// then serves those that are there until they have gone.
+    async fn leave(self) {
+        let deadline = Instant::now() + self.settings.drain_timeout;
+        tracing::info!("draining");
+        self.service.drain();
+        let _: Result<(), _> = tokio::time::timeout_at(deadline.into(), self.hand_over()).await;
+        while !self.service.is_quiet(self.settings.quiet) && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+        }
+        let rest = deadline.saturating_duration_since(Instant::now()).max(LAST_ANSWERS);
+        self.http.stop(rest).await;
+        if let Some(admin) = self.admin {
+            admin.stop(LAST_ANSWERS).await;
+        }
+        self.running.stop().await;
+        tracing::info!("stopped");
+    }
+
+    async fn hand_over(&self) {
+        let report = self.handle.report().await;
+        let others = report.groups.iter().any(|group| group.configuration.voters.len() > 1);
+        let Some(cluster) = report.cluster.filter(|_| others) else { return };
+        let began = Instant::now();
+        // Asked again until it is done: a transfer fails when its target lags.
+        while began.elapsed() < HANDOVER_MAX && self.leads().await {
+            if let Err(why) = self.handle.command(MemberCommand::Handover { cluster }).await {
+                tracing::warn!(why, "cannot hand over the leaderships");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn leads(&self) -> bool {
+        self.handle.report().await.groups.iter().any(|group| group.role == Role::Leader)
+    }
+}
+
+/// False if nobody is left to tell.
+async fn told(stops: &mut watch::Receiver<u32>, times: u32) -> bool {
+    stops.wait_for(|stops| *stops >= times).await.is_ok()
+}
+
+const POLL: Duration = Duration::from_millis(100);
+/// A handover takes a round trip; a target that cannot take over in this time never will.
+const HANDOVER_MAX: Duration = Duration::from_secs(5);
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
+}
+
+/// An HTTP server that can be told to finish.
+struct Server {
+    finish: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    fn start(listener: TcpListener, router: Router) -> Self {
+        let (finish, mut told) = watch::channel(false);
+        let listener = listener.tap_io(|connection| {
+            // An answer is one small write: nothing is won by waiting for more.
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+        });
+        let task = tokio::spawn(async move {
+            let finished = async move {
+                let _ = told.wait_for(|finish| *finish).await;
+            };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(finished).await {
+                tracing::error!(%error, "the HTTP server has ended");
+            }
+        });
+        Self { finish, task }
+    }
+
+    /// Takes no more connections, answers what is under way, and ends; what takes longer is cut off.
+    async fn stop(mut self, within: Duration) {
+        self.finish.send_replace(true);
+        if tokio::time::timeout(within, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
