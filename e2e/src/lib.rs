@@ -40,6 +40,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::Test(options) => test::run(&paths, &progress, &options).await,
         Action::Down => down::run(&paths, &progress).await.map(|()| ExitCode::SUCCESS),
         Action::Sim(options) => sim::run(&paths, &options).await,
-        Action::Bench(options) => bench::run(&options),
+        Action::Bench(options) => bench::run(&paths, &progress, &options).await,
     }
 }
