@@ -219,7 +219,10 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
                 0 => cluster.change(|spec| spec.replicas = 5),
                 1 => cluster.change(|spec| spec.replicas = 3),
                 2 => cluster.change(|spec| spec.image = Some(format!("quartet/node:{seed}-{chapter}"))),
-                3 if cluster.claims.len() >= 3 => cluster.wipe(u16::try_from(next(3)).unwrap()),
+                // Asleep, two losses would add up to one that nobody survives.
+                3 if !cluster.resource.spec.hibernated && cluster.claims.len() >= 3 => {
+                    cluster.wipe(u16::try_from(next(3)).unwrap());
+                }
                 4 => cluster.change(|spec| spec.hibernated = !spec.hibernated),
                 _ => cluster.set = None,
             }
@@ -230,7 +233,7 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
         }
         cluster.change(|spec| (spec.replicas, spec.hibernated) = (3, false));
         cluster.settle();
-        assert!(is_of(&cluster, 3), "seed {seed}: {:#?}", cluster.status());
+        assert!(is_of(&cluster, 3), "seed {seed}: {}", cluster.plan());
     }
 }
 

@@ -3,6 +3,8 @@
 //! Nothing here moves while the cluster is idle: no indexes, no terms, no times but of transitions.
 
 mod members;
+#[cfg(test)]
+mod tests;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use quartet_client::admin::MemberState;
@@ -236,6 +238,20 @@ impl Look<'_> {
             members().filter(|ordinal| state(ordinal) == Some(MemberState::Blocked)).collect();
         if !blocked.is_empty() {
             return is(Reason::MemberBlocked, format!("The data of members {} is damaged.", list(&blocked)));
+        }
+        let foreign: Vec<u16> = members()
+            .filter(|ordinal| {
+                let cluster = world.seen.report(*ordinal).and_then(|report| report.cluster);
+                cluster.is_some() && cluster != world.cluster
+            })
+            .collect();
+        if !foreign.is_empty() {
+            let message = format!(
+                "The volumes of members {} belong to another cluster: bring the right ones back, or delete their \
+                 claims and pods, and they are taken in anew.",
+                list(&foreign)
+            );
+            return is(Reason::ForeignMember, message);
         }
         let empty: Vec<u16> = members().filter(|ordinal| world.seen.is_empty(*ordinal)).collect();
         if !empty.is_empty() {

@@ -201,8 +201,8 @@ mod tests {
         vec![(field.to_owned(), reason.as_str())]
     }
 
-    fn amounts(cpu: &str, memory: &str) -> Option<ResourceAmounts> {
-        Some(ResourceAmounts { cpu: Some(Quantity(cpu.into())), memory: Some(Quantity(memory.into())) })
+    fn amounts(cpu: &str, memory: &str) -> ResourceAmounts {
+        ResourceAmounts { cpu: Some(Quantity(cpu.into())), memory: Some(Quantity(memory.into())) }
     }
 
     #[test]
@@ -243,11 +243,11 @@ mod tests {
     #[test]
     fn resources_above_their_limit_or_zero_are_impossible() {
         let above = faults(|spec| {
-            spec.resources.requests = amounts("2", "1Gi");
-            spec.resources.limits = amounts("1500m", "1Gi");
+            spec.resources.requests = Some(amounts("2", "1Gi"));
+            spec.resources.limits = Some(amounts("1500m", "1Gi"));
         });
         assert_eq!(above, one("spec.resources.requests.cpu", Reason::ResourcesImpossible));
-        let zero = faults(|spec| spec.resources.limits = amounts("1", "0"));
+        let zero = faults(|spec| spec.resources.limits = Some(amounts("1", "0")));
         assert_eq!(zero, one("spec.resources.limits.memory", Reason::ResourcesImpossible));
     }
 

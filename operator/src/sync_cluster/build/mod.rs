@@ -1,5 +1,8 @@
 //! Children of a SyncCluster, one file per kind of object. Builders cannot fail: validation did the work.
 
+#[cfg(test)]
+mod tests;
+
 pub mod admin_secret;
 pub mod claim;
 pub mod disruption_budget;

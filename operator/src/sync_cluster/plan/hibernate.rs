@@ -6,7 +6,7 @@ use quartet_crds::conditions::Reason;
 
 use super::{World, step::Step};
 
-const ASLEEP: Duration = Duration::from_secs(600);
+const ASLEEP: Duration = Duration::from_mins(10);
 
 /// One fewer than run, once the one before is gone.
 pub(super) fn replicas(world: &World<'_>) -> u16 {

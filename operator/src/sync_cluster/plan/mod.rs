@@ -16,6 +16,9 @@ mod step;
 mod take_in;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use quartet_crds::{conditions::Reason, sync_cluster::SyncCluster};
@@ -86,8 +89,7 @@ fn children(world: &World<'_>) -> (Vec<Child>, Option<Deletion>) {
         Child::new(build::network_policy::network_policy(valid, &settings.namespace)),
         Child::new(build::stateful_set::stateful_set(valid, world.pods_wanted(), seen.stateful_set.as_ref())),
     ];
-    let budget =
-        build::disruption_budget::disruption_budget(valid, world.members_known().max(valid.replicas));
+    let budget = build::disruption_budget::disruption_budget(valid, world.pods_wanted().max(valid.replicas));
     let obsolete = match (&budget, &seen.disruption_budget) {
         (None, Some(live)) => {
             Deletion::of(ObjectKind::PodDisruptionBudget, &live.metadata, Grounds::Obsolete)

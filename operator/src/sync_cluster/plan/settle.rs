@@ -28,7 +28,7 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
         return Some(Step::wait(Reason::MembersUnready, message).after(WAITING));
     }
     if world.status.operation.is_some() {
-        return Some(Step::wait(Reason::Settled, "The last operation is done.").recording(close()));
+        return Some(Step::wait(Reason::Settled, "The last operation is done.").recording(Some(close())));
     }
     resizing(world)
 }

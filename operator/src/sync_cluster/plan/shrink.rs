@@ -105,7 +105,7 @@ fn remove_volumes(world: &World<'_>, id: Uuid, operation: &Operation, to: u16) -
         .collect();
     if left.is_empty() {
         return Step::wait(Reason::Shrinking, "The volumes of the removed members are gone.")
-            .recording(close());
+            .recording(Some(close()));
     }
     let delete = left
         .iter()

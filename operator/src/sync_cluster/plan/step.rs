@@ -42,18 +42,22 @@ impl Step {
         }
     }
 
+    #[must_use]
     pub fn after(self, recheck_after: Duration) -> Self {
         Self { recheck_after, ..self }
     }
 
+    #[must_use]
     pub fn recording(self, record: Option<Record>) -> Self {
         Self { record, ..self }
     }
 
+    #[must_use]
     pub fn calling(self, calls: Vec<Call>) -> Self {
         Self { calls, ..self }
     }
 
+    #[must_use]
     pub fn deleting(self, delete: Vec<Deletion>) -> Self {
         Self { delete, ..self }
     }
@@ -107,8 +111,8 @@ impl Intent {
 }
 
 /// Closes the open operation.
-pub(super) fn close() -> Option<Record> {
-    Some(Record { status: json!({"operation": null}), operation: None })
+pub(super) fn close() -> Record {
+    Record { status: json!({"operation": null}), operation: None }
 }
 
 pub(super) fn member(ordinal: u16, incarnation: Uuid) -> OperationMember {

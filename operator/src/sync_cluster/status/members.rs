@@ -13,12 +13,9 @@ pub(super) fn fill(
     world: &World<'_>,
     asked_for: i32,
 ) {
-    let members = if world.valid.spec.hibernated {
-        // They are asleep, not gone: to wake it needs to be known how many they were.
-        u16::try_from(before.members.len()).unwrap_or(0).max(world.valid.replicas)
-    } else {
-        world.pods_wanted()
-    };
+    let asleep = world.valid.spec.hibernated.then_some(before.members.len()).filter(|known| *known > 0);
+    // Asleep, they are not gone: to wake it needs to be known how many they were.
+    let members = asleep.and_then(|known| u16::try_from(known).ok()).unwrap_or_else(|| world.pods_wanted());
     after.members = (0..members).map(|ordinal| one(world, before, ordinal)).collect();
     let ready = (0..members).filter(|ordinal| {
         world.is_ready(*ordinal) && world.peer(*ordinal).is_some_and(|peer| world.votes_everywhere(peer))
