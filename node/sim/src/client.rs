@@ -108,6 +108,12 @@ impl Asked {
         if self.attempts_left > 0 && self.is_safe_to_repeat() { Next::Again } else { Next::Done }
     }
 
+    /// Nobody waits for the answer any more.
+    pub(crate) fn abandon(mut self, client: u32, now: Micros, record: &mut Record) {
+        self.uncertain = true;
+        self.record(client, None, now, record);
+    }
+
     /// Writes down what became of it. True if nobody knows.
     pub(crate) fn record(self, client: u32, answer: Option<&[u8]>, now: Micros, record: &mut Record) -> bool {
         let group = self.group();
@@ -125,7 +131,7 @@ impl Asked {
                 value.is_some()
             }
             What::Lock(request) => {
-                let told = answer.and_then(locks::answer);
+                let told = answer.and_then(|answer| locks::answer(&request, answer));
                 let understood = told.is_some();
                 let (end_us, outcome) = outcome(told, self.uncertain, now);
                 record.locks.push(Operation { client, start_us, end_us, request, outcome });

@@ -63,7 +63,12 @@ struct Group {
 const SNAPSHOT_TICKS: u32 = 20;
 
 impl CoreMember {
-    pub(crate) fn new(settings: EngineSettings, identity: Identity, opened: Opened, eye: Eye) -> Result<Self, String> {
+    pub(crate) fn new(
+        settings: EngineSettings,
+        identity: Identity,
+        opened: Opened,
+        eye: Eye,
+    ) -> Result<Self, String> {
         let mut member = Self {
             identity,
             settings,

@@ -40,12 +40,8 @@ impl World {
     }
 
     fn any_host(&mut self) -> Option<u16> {
-        let up: Vec<u16> = self
-            .hosts
-            .iter()
-            .filter(|(_, host)| host.is_serving())
-            .map(|(ordinal, _)| *ordinal)
-            .collect();
+        let up: Vec<u16> =
+            self.hosts.iter().filter(|(_, host)| host.is_serving()).map(|(ordinal, _)| *ordinal).collect();
         self.rng.pick(&up).copied()
     }
 

@@ -89,11 +89,12 @@ pub(crate) fn request(request: &LockRequest, group: GroupId, key: Option<Key>) -
 }
 
 /// None for answers that decide nothing: they had no effect.
-pub(crate) fn answer(answer: &[u8]) -> Option<LockAnswer> {
+pub(crate) fn answer(request: &LockRequest, answer: &[u8]) -> Option<LockAnswer> {
     let Some(partition::answer::Kind::Lock(answer)) = partition::Answer::decode(answer).ok()?.kind else {
         return None;
     };
     Some(match answer.kind? {
+        lock::answer::Kind::Granted(_) if matches!(request, LockRequest::Renew { .. }) => LockAnswer::Renewed,
         lock::answer::Kind::Granted(lock::Granted { mode, token, .. }) => {
             let mode = match lock::Mode::try_from(mode).ok()? {
                 lock::Mode::Exclusive => Mode::Exclusive,
@@ -110,6 +111,8 @@ pub(crate) fn answer(answer: &[u8]) -> Option<LockAnswer> {
         lock::answer::Kind::Status(status) => {
             LockAnswer::Holders { tokens: status.holders.iter().map(|claim| claim.token).collect() }
         }
-        lock::answer::Kind::Full(_) | lock::answer::Kind::Invalid(_) | lock::answer::Kind::Done(_) => return None,
+        lock::answer::Kind::Full(_) | lock::answer::Kind::Invalid(_) | lock::answer::Kind::Done(_) => {
+            return None;
+        }
     })
 }

@@ -25,6 +25,8 @@ pub(crate) struct Observer {
     committed: BTreeMap<GroupId, Vec<Committed>>,
     applied: BTreeMap<(GroupId, Index), (LogTime, u64)>,
     states: BTreeMap<(GroupId, Index), u64>,
+    /// Digests of snapshots: at the same place all are the same, whoever took or received them.
+    images: BTreeMap<(GroupId, Index), u64>,
     /// How fast clocks may run, in parts per million above real time.
     drift_ppm: u64,
     pub(crate) elections: u64,
@@ -79,6 +81,13 @@ impl Observer {
         }
         let shadow = self.disks.entry(id).or_default();
         let found = Kept::from_opened(opened);
+        for (group, found) in &found.groups {
+            let index = found.snapshot.last.index;
+            if index > Index(0) && self.images.get(&(*group, index)) != Some(&xxh3_64(&found.data)) {
+                let detail = format!("{id} group {} found another snapshot at {index:?}", group.0);
+                return broken(Invariant::Durability, detail);
+            }
+        }
         for (group, held) in &shadow.durable.groups {
             let found = found.groups.get(group).cloned().unwrap_or_default();
             if let Some(detail) = shadow.explain(*group, held, &found) {
@@ -125,8 +134,14 @@ impl Observer {
                     }
                 }
                 Record::Entries { group, entries } => self.appended(id, *group, entries)?,
-                Record::Snapshot { group, meta, .. } => {
+                Record::Snapshot { group, meta, data } => {
                     self.snapshots += 1;
+                    let image = xxh3_64(data);
+                    if *self.images.entry((*group, meta.last.index)).or_insert(image) != image {
+                        let index = meta.last.index;
+                        let detail = format!("{id} group {} has another snapshot at {index:?}", group.0);
+                        return broken(Invariant::StateMachineSafety, detail);
+                    }
                     self.commits(id, *group, meta.last.index, meta.last.term)?;
                 }
             }
@@ -322,7 +337,9 @@ impl Shadow {
 
 fn record_group(record: &Record) -> GroupId {
     match record {
-        Record::HardState { group, .. } | Record::Entries { group, .. } | Record::Snapshot { group, .. } => *group,
+        Record::HardState { group, .. } | Record::Entries { group, .. } | Record::Snapshot { group, .. } => {
+            *group
+        }
     }
 }
 

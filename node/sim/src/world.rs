@@ -225,8 +225,7 @@ impl World {
         let rate = self.rng.below(2 * drift + 1);
         let rate_ppm = i64::try_from(rate).unwrap_or(0) - i64::try_from(drift).unwrap_or(0);
         let life = self.hosts.get(&ordinal).map_or(0, |host| host.life);
-        let mut host =
-            Host { id, volume, running: None, life, rate_ppm, has_cluster: false, retired: false };
+        let mut host = Host { id, volume, running: None, life, rate_ppm, has_cluster: false, retired: false };
         // As the runtime does when it finds a new volume.
         let identity = Identity { id, cluster: None, groups: self.plan.groups, boots: 0 };
         let birth = Batch { number: 0, identity: Some(identity), records: Vec::new() };
@@ -350,7 +349,8 @@ impl World {
         let Some(running) = &host.running else { return Ok(()) };
         let tick_us = u64::try_from(self.plan.engine.tick.as_micros()).unwrap_or(1);
         let rate = u64::try_from(1_000_000 + host.rate_ppm).unwrap_or(1_000_000);
-        let missed = running.paused.as_ref().is_some_and(|events| events.iter().any(|e| matches!(e, Event::Tick)));
+        let missed =
+            running.paused.as_ref().is_some_and(|events| events.iter().any(|e| matches!(e, Event::Tick)));
         self.after(tick_us * 1_000_000 / rate, Happening::Tick { host: ordinal, life });
         // A member that slept hears one tick for all that it has missed.
         if missed { Ok(()) } else { self.handle(ordinal, Event::Tick) }
@@ -414,6 +414,7 @@ impl World {
             return Err(Violation::new(Invariant::Recovery, format!("{id} ended itself: {why}")));
         }
         if let Some(batch) = batch {
+            self.note(|| format!("{id} writes {batch:?}"));
             self.mix(batch.number);
             if let Some(host) = self.hosts.get_mut(&ordinal) {
                 if batch.identity.as_ref().is_some_and(|identity| identity.cluster.is_some()) {
@@ -433,6 +434,7 @@ impl World {
             }
         }
         for (request, result) in answers {
+            self.note(|| format!("{id} answers {request:?} {result:?}"));
             let wait = self.rng.between(100, 5_000);
             self.after(wait, Happening::Answer { id: request, result });
         }
@@ -549,7 +551,9 @@ impl World {
     fn is_recovered(&mut self) -> Result<bool, Violation> {
         let groups: Vec<GroupId> = (0..self.plan.groups).map(GroupId).collect();
         let reports = self.reports();
-        if !groups.iter().all(|group| self.serves(*group)) || !self.operator.is_settled(self.plan.groups, &reports) {
+        if !groups.iter().all(|group| self.serves(*group))
+            || !self.operator.is_settled(self.plan.groups, &reports)
+        {
             return Ok(false);
         }
         for group in groups {
@@ -599,19 +603,32 @@ impl World {
     }
 
     fn check_histories(&mut self) -> Verdict {
+        use quartet_history::Operation;
         use quartet_history::linear::{Register, RegisterOperation, Verdict as Linear, check};
         use quartet_history::lock::{Limits, check as check_locks};
 
         let mut registers: BTreeMap<(GroupId, u8), Vec<RegisterOperation>> = BTreeMap::new();
+        for client in &mut self.clients {
+            if let Some(asked) = client.current.take() {
+                asked.abandon(client.number, self.now, &mut self.record);
+            }
+        }
         for (group, register, operation) in std::mem::take(&mut self.record.registers) {
             registers.entry((group, register)).or_default().push(operation);
         }
-        for ((group, register), history) in registers {
+        for ((group, register), mut history) in registers {
+            history.sort_by_key(|operation| operation.start_us);
             match check::<Register>(&history, 0, 50_000) {
                 Linear::Linearizable => {}
                 Linear::Undecided => self.coverage.undecided += 1,
                 Linear::NotLinearizable => {
-                    let detail = format!("register {register} of group {}: {history:#?}", group.0);
+                    let mut detail = format!("register {register} of group {}:", group.0);
+                    for Operation { client, start_us, end_us, request, outcome } in history {
+                        let _ = write!(
+                            detail,
+                            "\n  {start_us} to {end_us:?} client {client} {request:?} {outcome:?}"
+                        );
+                    }
                     return Err(Violation::new(Invariant::Linearizability, detail));
                 }
             }
@@ -620,8 +637,20 @@ impl World {
         let limits = Limits { drift_ppm: self.plan.drift_ppm + 1000 };
         match check_locks(&self.record.locks, limits).into_iter().next() {
             None => Ok(()),
-            Some(violation) => Err(Violation::new(Invariant::Locks, violation.to_string())),
+            Some(violation) => {
+                let mut detail = violation.to_string();
+                let resource = violation.resource().to_owned();
+                self.record.locks.sort_by_key(|operation| operation.start_us);
+                for Operation { client, start_us, end_us, request, outcome } in &self.record.locks {
+                    if request.resource().is_none_or(|of| of == resource) {
+                        let _ = write!(
+                            detail,
+                            "\n  {start_us} to {end_us:?} client {client} {request:?} {outcome:?}"
+                        );
+                    }
+                }
+                Err(Violation::new(Invariant::Locks, detail))
+            }
         }
     }
 }
-

@@ -55,6 +55,20 @@ pub enum Violation {
     SawReleased { resource: String, at_us: u64, token: u64 },
 }
 
+impl Violation {
+    pub fn resource(&self) -> &str {
+        match self {
+            Self::HeldTwice { resource, .. }
+            | Self::TokenGrantedTwice { resource, .. }
+            | Self::TokenWentBack { resource, .. }
+            | Self::Outlived { resource, .. }
+            | Self::Forgotten { resource, .. }
+            | Self::MissedHold { resource, .. }
+            | Self::SawReleased { resource, .. } => resource,
+        }
+    }
+}
+
 /// The first broken promise of each kind and resource.
 pub fn check(history: &[LockOperation], limits: Limits) -> Vec<Violation> {
     let mut violations = Vec::new();

@@ -80,7 +80,8 @@ pub enum LockAnswer {
 }
 
 impl LockRequest {
-    pub(crate) fn resource(&self) -> Option<&str> {
+    /// None: all that the owner has.
+    pub fn resource(&self) -> Option<&str> {
         match self {
             Self::Acquire { resource, .. }
             | Self::Renew { resource, .. }

@@ -22,7 +22,9 @@ impl World {
     pub(super) fn think(&mut self, number: u32) {
         let (now, groups) = (self.now, self.plan.groups);
         let keyed = self.profile.stack == Stack::Replica && self.rng.chance(900);
-        let Some(client) = usize::try_from(number).ok().and_then(|at| self.clients.get_mut(at)) else { return };
+        let Some(client) = usize::try_from(number).ok().and_then(|at| self.clients.get_mut(at)) else {
+            return;
+        };
         match self.profile.work {
             Work::Registers => {
                 let group = GroupId(u16::try_from(self.rng.below(u64::from(groups))).unwrap_or(0));
@@ -46,8 +48,12 @@ impl World {
     /// Sends the client's request to some member.
     pub(super) fn attempt(&mut self, number: u32) {
         let attempt = self.request_id();
-        let up: Vec<u16> =
-            self.hosts.iter().filter(|(_, host)| host.running.is_some()).map(|(ordinal, _)| *ordinal).collect();
+        let up: Vec<u16> = self
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.running.is_some())
+            .map(|(ordinal, _)| *ordinal)
+            .collect();
         let to = self.rng.pick(&up).copied();
         let Some(asked) = self.client(number).and_then(|client| client.current.as_mut()) else { return };
         asked.attempt = attempt;
@@ -101,10 +107,12 @@ impl World {
 
     fn done(&mut self, number: u32, answer: Option<&[u8]>) {
         let now = self.now;
-        let Some(client) = usize::try_from(number).ok().and_then(|at| self.clients.get_mut(at)) else { return };
+        let Some(client) = usize::try_from(number).ok().and_then(|at| self.clients.get_mut(at)) else {
+            return;
+        };
         let Some(asked) = client.current.take() else { return };
         if let What::Lock(request) = &asked.what {
-            let told = answer.and_then(locks::answer);
+            let told = answer.and_then(|answer| locks::answer(request, answer));
             client.locker.learn(asked.group(), request, told.as_ref());
         }
         let what = asked.what.clone();
