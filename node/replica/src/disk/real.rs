@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{Disk, DiskFile};
 
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 #[derive(Debug)]
 pub struct RealDisk {

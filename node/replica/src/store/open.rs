@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use quartet_raft::{HardState, Index, Position, SnapshotMeta};
+use quartet_raft::{HardState, Index, Position};
 
 use super::log::{Current, Segment, Store};
 use super::record::{self, Body, Place};
-use super::replay::Replay;
+use super::replay::{Replay, Snapshots};
 use super::segment::{self, Header};
 use super::{Opened, StoreError, StoreSettings, sealed};
 use crate::GroupId;
@@ -27,11 +27,8 @@ struct End {
 impl<D: Disk> Store<D> {
     /// Reads everything. Unless it finds damage (and then it changes nothing), the end of the log is written anew
     /// and synced: what is read here may be in the page cache only, left by a process whose sync failed.
-    pub fn open(disk: D, settings: StoreSettings) -> Result<(Self, Opened), StoreError> {
-        let settings = StoreSettings {
-            segment_bytes: settings.segment_bytes.max(StoreSettings::SEGMENT_BYTES_MIN),
-            ..settings
-        };
+    pub fn open(disk: D, mut settings: StoreSettings) -> Result<(Self, Opened), StoreError> {
+        settings.segment_bytes = settings.segment_bytes.max(StoreSettings::SEGMENT_BYTES_MIN);
         let names = list(&disk)?;
         if names.iter().any(|name| name == WIPING) {
             Self::wipe(&disk)?;
@@ -111,10 +108,7 @@ impl<D: Disk> Store<D> {
         }))
     }
 
-    fn read_snapshots(
-        &self,
-        names: &[String],
-    ) -> Result<Result<BTreeMap<GroupId, (SnapshotMeta, Bytes)>, String>, StoreError> {
+    fn read_snapshots(&self, names: &[String]) -> Result<Result<Snapshots, String>, StoreError> {
         let mut newest = BTreeMap::new();
         for (group, indexes) in sealed::snapshots(names) {
             let index = indexes.last().copied().unwrap_or_default();

@@ -9,6 +9,9 @@ use super::OpenedGroup;
 use super::record::Body;
 use crate::GroupId;
 
+/// The newest of each group.
+pub(super) type Snapshots = BTreeMap<GroupId, (SnapshotMeta, Bytes)>;
+
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     groups: BTreeMap<GroupId, GroupReplay>,
@@ -48,20 +51,14 @@ impl Replay {
     }
 
     /// Snapshots that are there and that the log does not tell of: a crash came before it could.
-    pub(super) fn untold(
-        &self,
-        snapshots: &BTreeMap<GroupId, (SnapshotMeta, Bytes)>,
-    ) -> Vec<(GroupId, Position)> {
+    pub(super) fn untold(&self, snapshots: &Snapshots) -> Vec<(GroupId, Position)> {
         let told = |group: &GroupId| self.groups.get(group).map_or(Index(0), |log| log.snapshot_taken);
         let found = snapshots.iter().map(|(group, (meta, _))| (*group, meta.last));
         found.filter(|(group, last)| told(group) < last.index).collect()
     }
 
     /// Joins the log with the snapshots that were found.
-    pub(super) fn finish(
-        mut self,
-        snapshots: BTreeMap<GroupId, (SnapshotMeta, Bytes)>,
-    ) -> Result<BTreeMap<GroupId, OpenedGroup>, String> {
+    pub(super) fn finish(mut self, snapshots: Snapshots) -> Result<BTreeMap<GroupId, OpenedGroup>, String> {
         let mut found = snapshots;
         for group in found.keys() {
             self.groups.entry(*group).or_default();

@@ -38,6 +38,7 @@ fn begun() -> (MemoryDisk, Store<MemoryDisk>) {
     (disk, store)
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn write(store: &mut Store<MemoryDisk>, batch: Batch) -> Written {
     let written = store.write(&batch).unwrap();
     store.sync().unwrap();
