@@ -1,7 +1,7 @@
 //! What Prometheus reads.
 
 use std::fmt::{self, Write};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -39,6 +39,8 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    const ALL: [Self; 5] = [Self::Granted, Self::Held, Self::Deadlock, Self::Full, Self::Failed];
+
     pub(super) fn of(answer: &Result<answer::Kind, NotExecuted>) -> Self {
         match answer {
             Ok(answer::Kind::Granted(_)) => Self::Granted,
@@ -90,6 +92,10 @@ impl Metrics {
     pub(super) fn new() -> Self {
         let mut registry = Registry::default();
         let lock_acquire = Family::<OfResult, Counter>::default();
+        // Shown from the start: a rate over a series that appears with its first event misses that event.
+        for result in Outcome::ALL {
+            drop(lock_acquire.get_or_create(&OfResult { result }));
+        }
         let lock_release = Counter::default();
         let request_seconds = Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
         registry.register(
@@ -156,9 +162,12 @@ fn register_groups(now: &mut Registry, report: &Report, gauges: &[std::sync::Arc
             Role::Learner => 3,
         });
         term.get_or_create(&partition).set(number(group.term.0));
-        if let Some(gauges) = gauges.get(usize::from(group.group.0)).filter(|_| group.role == Role::Leader) {
-            held.get_or_create(&partition).set(number(gauges.locks_held.load(Ordering::Relaxed)));
-            waiting.get_or_create(&partition).set(number(gauges.locks_waiting.load(Ordering::Relaxed)));
+        if let Some(gauges) = gauges.get(usize::from(group.group.0)) {
+            let led = |gauge: &AtomicU64| {
+                if group.role == Role::Leader { gauge.load(Ordering::Relaxed) } else { 0 }
+            };
+            held.get_or_create(&partition).set(number(led(&gauges.locks_held)));
+            waiting.get_or_create(&partition).set(number(led(&gauges.locks_waiting)));
         }
     }
     now.register(
