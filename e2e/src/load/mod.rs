@@ -1,8 +1,10 @@
 //! Clients at work while scenarios break things: every request and its outcome is recorded, for the checkers.
 
+mod prober;
 mod record;
 mod worker;
 
+pub use prober::Prober;
 pub use record::{Record, Report};
 
 use std::sync::Arc;

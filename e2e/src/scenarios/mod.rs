@@ -2,7 +2,10 @@
 //!
 //! To add one: a file with `pub async fn run(stage: Stage) -> Result<()>`, and a line in [`ALL`].
 
+mod failover;
 mod faults;
+mod operator;
+mod witness;
 
 use std::time::Duration;
 
@@ -76,6 +79,32 @@ pub const ALL: &[Scenario] = &[
         "faults-network-and-hosts",
         "cuts and lost hosts take effect, heal, and are seen from outside",
         |stage| Box::pin(faults::network_and_hosts(stage)),
+    )
+    .on_kind()
+    .exclusive(),
+    shared(
+        "operator-takeover",
+        "when the operator's leader hangs or dies, another leads within 20 s",
+        |stage| Box::pin(operator::takeover(stage)),
+    )
+    .on_kind()
+    .exclusive(),
+    shared(
+        "failover-members",
+        "a killed or deleted leader: others serve within 5 s, no lock is granted twice, tokens grow, TTLs survive",
+        |stage| Box::pin(failover::killed_and_deleted(stage)),
+    )
+    .on_kind(),
+    shared(
+        "failover-pause",
+        "a leader stopped for 20 s: others serve within 5 s, and it revokes and grants nothing when it goes on",
+        |stage| Box::pin(failover::paused(stage)),
+    )
+    .on_kind(),
+    shared(
+        "failover-hosts",
+        "the leader's host cut off or stopped: others serve within 5 s, nothing granted twice, TTLs survive",
+        |stage| Box::pin(failover::hosts_lost(stage)),
     )
     .on_kind()
     .exclusive(),
