@@ -3,6 +3,8 @@
 //! The API server lets nobody change the data of a ControllerRevision, so every newly accepted spec is a new one,
 //! named by its generation; the newest counts and the older ones are removed.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::apps::v1::ControllerRevision,
     apimachinery::pkg::{
@@ -13,11 +15,22 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 
-use super::{Context, FIELD_MANAGER, apply, request, store};
+use super::{
+    Context, FIELD_MANAGER,
+    apply::{self, Applied},
+    request, store,
+};
 use crate::{
     failure::{Class, Failure},
+    names,
     plan::{Deletion, Grounds, ObjectKind},
 };
+
+/// Marks our revisions. They must not have the labels of pods: a StatefulSet would adopt one without an owner, and
+/// its own revisions carry the labels of its pods and even its annotations.
+const ROLE: (&str, &str) = ("quartet.dev/role", "accepted-spec");
+/// Instead of `app.kubernetes.io/name`.
+pub const KIND: &str = "quartet.dev/kind";
 
 /// A spec that was once found valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,13 +46,20 @@ pub struct Accepted {
 pub struct Place<'a> {
     pub namespace: &'a str,
     pub owner: &'a OwnerReference,
-    /// The labels of the resource's children.
-    pub labels: std::collections::BTreeMap<String, String>,
+    /// The kind's label, and the resource's name.
+    pub kind: &'a str,
+    pub name: &'a str,
 }
 
 impl Place<'_> {
+    fn labels(&self) -> BTreeMap<String, String> {
+        let labels =
+            [(names::MANAGED_BY, names::QUARTET), (names::INSTANCE, self.name), (KIND, self.kind), ROLE];
+        labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
     fn selector(&self) -> String {
-        self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+        self.labels().iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -49,11 +69,10 @@ pub async fn load(ctx: &Context, place: &Place<'_>) -> Result<Vec<Accepted>, Fai
     Ok(newest_first(found, &place.owner.uid))
 }
 
-/// Those of a StatefulSet carry the same labels, but another owner.
 fn newest_first(found: Vec<ControllerRevision>, owner_uid: &str) -> Vec<Accepted> {
     let mut accepted: Vec<_> = found
         .into_iter()
-        .filter(|revision| apply::is_owned(&revision.metadata, owner_uid))
+        .filter(|revision| is_ours(&revision.metadata, owner_uid))
         .filter(|revision| revision.metadata.deletion_timestamp.is_none())
         .filter_map(|revision| {
             Some(Accepted {
@@ -67,6 +86,13 @@ fn newest_first(found: Vec<ControllerRevision>, owner_uid: &str) -> Vec<Accepted
         .collect();
     accepted.sort_by_key(|revision| std::cmp::Reverse(revision.generation));
     accepted
+}
+
+fn is_ours(metadata: &ObjectMeta, owner_uid: &str) -> bool {
+    let marked =
+        metadata.labels.as_ref().and_then(|labels| labels.get(ROLE.0)).is_some_and(|role| role == ROLE.1);
+    // Without the reference it would not go with its owner: it is made anew.
+    marked && apply::is_referenced(metadata, owner_uid)
 }
 
 /// What has to be written so that `spec` is the newest accepted one.
@@ -101,19 +127,21 @@ pub async fn keep(
     name: &str,
     generation: i64,
     spec: &Value,
-) -> Result<(), Failure> {
+) -> Result<Applied, Failure> {
     let mut change = change(kept, spec);
     if change.create {
         if let Some(index) = change.delete.iter().position(|old| old.name == name) {
             // The same generation with another spec: a new version of the schema fills in another default.
             apply::delete(ctx, place.namespace, &change.delete.swap_remove(index)).await?;
         }
-        create(ctx, place, name, generation, spec).await?;
+        if create(ctx, place, name, generation, spec).await? == Applied::Taken {
+            return Ok(Applied::Taken);
+        }
     }
     for old in &change.delete {
         apply::delete(ctx, place.namespace, old).await?;
     }
-    Ok(())
+    Ok(if change.create { Applied::Written } else { Applied::Unchanged })
 }
 
 async fn create(
@@ -122,12 +150,13 @@ async fn create(
     name: &str,
     generation: i64,
     spec: &Value,
-) -> Result<(), Failure> {
+) -> Result<Applied, Failure> {
     let revision = ControllerRevision {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(place.namespace.to_owned()),
-            labels: Some(place.labels.clone()),
+            labels: Some(place.labels()),
+            annotations: Some([apply::owner_annotation(&place.owner.uid)].into()),
             owner_references: Some(vec![place.owner.clone()]),
             ..ObjectMeta::default()
         },
@@ -142,18 +171,22 @@ async fn create(
     );
     match created.await {
         Err(failure) if failure.class == Class::Conflict => free_name(ctx, place, name, failure).await,
-        other => other.map(|_| ()),
+        created => created.map(|_| Applied::Written),
     }
 }
 
 /// The name exists but wasn't found by its labels: ours with edited labels is made anew, a stranger's is left.
-async fn free_name(ctx: &Context, place: &Place<'_>, name: &str, failure: Failure) -> Result<(), Failure> {
+async fn free_name(
+    ctx: &Context,
+    place: &Place<'_>,
+    name: &str,
+    failure: Failure,
+) -> Result<Applied, Failure> {
     let Some(live) = store::get::<ControllerRevision>(ctx, place.namespace, name).await? else {
         return Err(failure);
     };
     if !apply::is_owned(&live.metadata, &place.owner.uid) {
-        let what = format!("ControllerRevision {name} is not ours: delete it or rename the resource");
-        return Err(Failure::new(Class::Blocked, what));
+        return Ok(Applied::Taken);
     }
     let deletion = Deletion {
         kind: ObjectKind::ControllerRevision,
@@ -176,6 +209,7 @@ mod tests {
                 name: Some(name.into()),
                 uid: Some(format!("uid of {name}")),
                 resource_version: Some("7".into()),
+                labels: Some([(ROLE.0.to_owned(), ROLE.1.to_owned())].into()),
                 owner_references: Some(vec![OwnerReference {
                     uid: owner.into(),
                     ..OwnerReference::default()
@@ -202,6 +236,27 @@ mod tests {
         ]);
         assert_eq!(found.iter().map(|kept| kept.generation).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(found[0].spec, five);
+    }
+
+    #[test]
+    fn a_revision_of_the_stateful_set_is_never_taken_for_a_spec() {
+        // It inherits annotations from its StatefulSet, and loses its owner when that is deleted without its pods.
+        let mut foreign = revision("demo-76cfbf7c47", "the StatefulSet", 9, &json!({"template": {}}));
+        foreign.metadata.labels =
+            Some([("app.kubernetes.io/managed-by".to_owned(), "quartet".to_owned())].into());
+        foreign.metadata.annotations = Some([apply::owner_annotation("ours")].into());
+        foreign.metadata.owner_references = None;
+        assert_eq!(kept(vec![foreign]), vec![]);
+    }
+
+    #[test]
+    fn no_stateful_set_can_adopt_a_kept_spec() {
+        let owner = OwnerReference::default();
+        let place = Place { namespace: "default", owner: &owner, kind: "synccluster", name: "demo" };
+        let labels = place.labels();
+        assert!(
+            names::selector("synccluster", "demo").iter().any(|(key, value)| labels.get(key) != Some(value))
+        );
     }
 
     #[test]

@@ -55,10 +55,17 @@ pub fn claim(live: Option<&ObjectMeta>, owner_uid: &str, existing: Option<&str>)
 }
 
 pub fn is_owned(live: &ObjectMeta, owner_uid: &str) -> bool {
-    let referenced = live.owner_references.iter().flatten().any(|reference| reference.uid == owner_uid);
     let annotated =
         live.annotations.as_ref().and_then(|all| all.get(OWNER)).is_some_and(|uid| uid == owner_uid);
-    referenced || annotated
+    is_referenced(live, owner_uid) || annotated
+}
+
+pub fn is_referenced(live: &ObjectMeta, owner_uid: &str) -> bool {
+    live.owner_references.iter().flatten().any(|reference| reference.uid == owner_uid)
+}
+
+pub fn owner_annotation(uid: &str) -> (String, String) {
+    (OWNER.to_owned(), uid.to_owned())
 }
 
 /// Applies a child if it is ours and differs from the live one in a field that we set.

@@ -16,8 +16,8 @@ use kube::{
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::store;
-use crate::{metrics::Metrics, plan::ObjectKind};
+use super::{accepted, store};
+use crate::{metrics::Metrics, names, plan::ObjectKind};
 
 /// Changes that wait to be looked at; a full queue slows the watch down.
 pub const QUEUE: usize = 1024;
@@ -101,8 +101,8 @@ async fn route(routes: &Routes, metadata: &ObjectMeta) {
 /// Whose child an object is, by its labels: pods and claims have other owners than their resource.
 fn owner(metadata: &ObjectMeta) -> Option<(&str, Touched)> {
     let labels = metadata.labels.as_ref()?;
-    let kind = labels.get("app.kubernetes.io/name")?;
-    let name = labels.get("app.kubernetes.io/instance")?.clone();
+    let kind = labels.get(names::NAME).or_else(|| labels.get(accepted::KIND))?;
+    let name = labels.get(names::INSTANCE)?.clone();
     Some((kind, Touched::One { namespace: metadata.namespace.clone()?, name }))
 }
 

@@ -1,6 +1,6 @@
 //! The driver itself: what every reconciliation does, whatever the kind.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
@@ -18,7 +18,7 @@ use crate::{
         events::Tone,
         store,
     },
-    plan::{Guard, Plan},
+    plan::{Guard, ObjectKind, Plan},
 };
 
 /// Faults may be cured by something that is not watched (a StorageClass, an object of the user's): look again.
@@ -140,7 +140,10 @@ async fn act<K: Kind>(
         let revision = K::accepted_name(&situation.obj, generation);
         let place = place::<K>(&namespace, &name, &situation.owner);
         let spec = situation.live.data.get("spec").unwrap_or(&Value::Null);
-        accepted::keep(ctx, &place, &situation.kept, &revision, generation, spec).await?;
+        let kept = accepted::keep(ctx, &place, &situation.kept, &revision, generation, spec).await?;
+        if kept == Applied::Taken {
+            outcome.taken.push((ObjectKind::ControllerRevision, revision));
+        }
     }
     // One child that cannot be applied keeps no other from being put back, but nothing further is done.
     let mut refused = None;
@@ -271,15 +274,8 @@ fn about<K: Kind>(live: &DynamicObject) -> ObjectReference {
     }
 }
 
-fn place<'a, K: Kind>(namespace: &'a str, name: &str, owner: &'a OwnerReference) -> Place<'a> {
-    let labels = [
-        ("app.kubernetes.io/managed-by", "quartet"),
-        ("app.kubernetes.io/name", K::LABEL),
-        ("app.kubernetes.io/instance", name),
-    ];
-    let labels: BTreeMap<_, _> =
-        labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Place { namespace, owner, labels }
+fn place<'a, K: Kind>(namespace: &'a str, name: &'a str, owner: &'a OwnerReference) -> Place<'a> {
+    Place { namespace, owner, kind: K::LABEL, name }
 }
 
 fn given(ctx: &Context) -> Given {

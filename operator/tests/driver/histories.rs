@@ -193,6 +193,36 @@ async fn an_object_of_the_users_with_a_childs_name_is_never_touched() {
 }
 
 #[tokio::test]
+async fn a_revision_of_somebody_elses_is_left_alone_and_the_rest_goes_on() {
+    let api = cluster(3);
+    let path = "/apis/apps/v1/namespaces/default/controllerrevisions/demo-accepted-1";
+    let mine = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1,
+        "metadata": {"name": "demo-accepted-1"}, "data": {"mine": "yes"}});
+    api.put(path, mine);
+    let before = api.get(path);
+    for _ in 0..PATIENCE {
+        once(&api).await;
+    }
+    assert_eq!(api.get(path), before);
+    assert_eq!(child_size(&api), Some("3".into()));
+    assert_eq!(status(&api)["reason"], "NameTaken demo-accepted-1");
+}
+
+#[tokio::test]
+async fn a_kept_spec_whose_labels_and_owner_were_taken_away_is_made_anew() {
+    let api = cluster(3);
+    settle(&api).await;
+    let path = "/apis/apps/v1/namespaces/default/controllerrevisions/demo-accepted-1";
+    api.edit(path, |kept| {
+        kept["metadata"]["ownerReferences"] = json!([]);
+        kept["metadata"]["labels"] = json!({});
+    });
+    settle(&api).await;
+    assert_settled(&api, 3, "labels taken away");
+    assert_eq!(api.get(path).unwrap()["metadata"]["ownerReferences"][0]["name"], "demo");
+}
+
+#[tokio::test]
 async fn a_foreign_edit_is_put_back_with_a_single_write() {
     let api = cluster(3);
     settle(&api).await;
