@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use quartet_raft::{AppendOutcome, Body, Entry, Index, LogTime, MemberId, Message, Payload, Term};
+use quartet_raft::{AppendOutcome, Body, Entry, Index, LogTime, MemberId, Message, Payload, Position, Term};
 use quartet_replica::GroupId;
 use quartet_replica::engine::Output;
 use quartet_replica::store::{Batch, Opened, Record};
@@ -142,7 +142,7 @@ impl Observer {
                         let detail = format!("{id} group {} has another snapshot at {index:?}", group.0);
                         return broken(Invariant::StateMachineSafety, detail);
                     }
-                    self.commits(id, *group, meta.last.index, meta.last.term)?;
+                    self.stands_for(id, *group, meta.last)?;
                 }
             }
             self.disks.entry(id).or_default().written.apply(record);
@@ -150,6 +150,20 @@ impl Observer {
         let shadow = self.disks.entry(id).or_default();
         shadow.unsynced.push_back((batch.number, batch.records.clone()));
         Ok(())
+    }
+
+    /// A snapshot holds what is committed: the member's own log up to there, or another's.
+    fn stands_for(&mut self, id: MemberId, group: GroupId, last: Position) -> Verdict {
+        if self.written(id, group).and_then(|kept| kept.term_at(last.index)) == Some(last.term) {
+            self.commits(id, group, last.index, last.term)?;
+        }
+        match self.committed_at(group, last.index) {
+            Some(committed) if committed.term == last.term => Ok(()),
+            _ => {
+                let detail = format!("{id} group {} has a snapshot of {last:?}", group.0);
+                broken(Invariant::StateMachineSafety, detail)
+            }
+        }
     }
 
     fn written(&self, id: MemberId, group: GroupId) -> Option<&KeptGroup> {
@@ -214,7 +228,9 @@ impl Observer {
             }
             Body::AppendReply { outcome: AppendOutcome::Matched(index), .. } => {
                 let durable = self.durable(id, group);
-                if durable.last().index < *index || durable.hard_state.term < message.term {
+                let term = durable.hard_state.term;
+                // What a later leader has taken back since it was promised does not count any more.
+                if term < message.term || (term == message.term && durable.last().index < *index) {
                     let detail = format!("{id} group {} promised {index:?} without having it", group.0);
                     return broken(Invariant::Durability, detail);
                 }

@@ -377,7 +377,9 @@ impl World {
         let Some(running) = self.hosts.get(&ordinal).and_then(|host| host.running.as_ref()) else {
             return Ok(());
         };
-        for applied in running.eye.take() {
+        let seen = running.eye.take();
+        for applied in seen {
+            self.note(|| format!("{id} applies {applied:?}"));
             self.mix(applied.index.0 ^ applied.command);
             self.observer.applied(id, &applied, self.now)?;
         }
@@ -404,8 +406,20 @@ impl World {
         }
         let output = running.member.take_output(running.clock(now));
         self.look(id, ordinal)?;
+        if self.trace.is_some() {
+            self.note_output(id, &output);
+        }
         self.observer.output(id, &output)?;
         self.carry_out(ordinal, id, output)
+    }
+
+    fn note_output(&mut self, id: MemberId, output: &Output) {
+        for record in output.batch.iter().flat_map(|batch| &batch.records) {
+            self.note(|| format!("{id} writes {record:?}"));
+        }
+        for (to, message) in &output.send {
+            self.note(|| format!("{id} to {to} {message:?}"));
+        }
     }
 
     fn carry_out(&mut self, ordinal: u16, id: MemberId, output: Output) -> Verdict {
@@ -414,7 +428,6 @@ impl World {
             return Err(Violation::new(Invariant::Recovery, format!("{id} ended itself: {why}")));
         }
         if let Some(batch) = batch {
-            self.note(|| format!("{id} writes {batch:?}"));
             self.mix(batch.number);
             if let Some(host) = self.hosts.get_mut(&ordinal) {
                 if batch.identity.as_ref().is_some_and(|identity| identity.cluster.is_some()) {
@@ -470,6 +483,7 @@ impl World {
         running.syncing = false;
         let written: Written = std::mem::take(&mut running.written);
         self.observer.synced(id, batch);
+        self.note(|| format!("{id} has synced {batch}"));
         self.handle(ordinal, Event::Synced { batch, written })?;
         self.write_queued(ordinal)
     }
@@ -483,6 +497,7 @@ impl World {
         if !host.has_cluster {
             self.handle(to.ordinal, Event::Joined { cluster: CLUSTER, groups })?;
         }
+        self.note(|| format!("{to} from {from} {message:?}"));
         self.handle(to.ordinal, Event::Message { from, message })
     }
 
