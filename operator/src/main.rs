@@ -1,5 +1,7 @@
 //! quartet-operator: arguments, then the library.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 // musl's own allocator is slow under threads.
@@ -7,6 +9,13 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    quartet_operator::run::main(quartet_operator::args::Arguments::parse()).await
+async fn main() -> ExitCode {
+    match quartet_operator::run::main(quartet_operator::args::Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The causes in one line; where it came from is for debuggers.
+            eprintln!("quartet-operator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
