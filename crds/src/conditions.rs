@@ -265,4 +265,12 @@ mod tests {
             assert!(reason.meaning().ends_with('.'), "{reason}");
         }
     }
+
+    #[test]
+    fn every_reason_is_documented() {
+        let page = include_str!("../../docs/synccluster.md");
+        for reason in Reason::ALL {
+            assert!(page.contains(&format!("`{reason}`")), "docs/synccluster.md lacks {reason}");
+        }
+    }
 }

@@ -376,3 +376,13 @@ fn a_member_that_does_not_answer_is_told() {
     assert_eq!(cluster.condition(Type::Available).0, "True");
     assert_eq!(cluster.condition(Type::Ready).0, "False");
 }
+
+#[test]
+fn no_pod_is_taken_away_while_nobody_says_who_is_a_member() {
+    let mut cluster = cluster().scaled(5).settled().scaled(3);
+    cluster.cut.extend(0..5);
+    cluster.reconcile(ALL);
+    let cluster = cluster.later();
+    assert_eq!(cluster.pods.len(), 5);
+    assert_eq!(cluster.claims.len(), 5);
+}
