@@ -38,11 +38,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Self {
-            class,
-            what: what.into(),
-            source: None,
-        }
+        Self { class, what: what.into(), source: None }
     }
 
     pub fn caused(
@@ -50,11 +46,7 @@ impl Failure {
         what: impl Into<String>,
         source: impl StdError + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            class,
-            what: what.into(),
-            source: Some(Box::new(source)),
-        }
+        Self { class, what: what.into(), source: Some(Box::new(source)) }
     }
 
     /// The whole chain of causes in one line, for logs, events and conditions.

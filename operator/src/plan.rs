@@ -73,17 +73,11 @@ pub struct Child {
 
 impl Child {
     pub fn new(object: impl Into<Object>) -> Self {
-        Self {
-            object: object.into(),
-            existing: None,
-        }
+        Self { object: object.into(), existing: None }
     }
 
     pub fn existing(object: impl Into<Object>, uid: impl Into<String>) -> Self {
-        Self {
-            object: object.into(),
-            existing: Some(uid.into()),
-        }
+        Self { object: object.into(), existing: Some(uid.into()) }
     }
 
     pub fn name(&self) -> &str {
@@ -214,11 +208,7 @@ impl<Call: fmt::Display> fmt::Display for Plan<Call> {
             write!(f, "\napply {}/{}", child.object.kind(), child.name())?;
         }
         for deletion in &self.delete {
-            write!(
-                f,
-                "\ndelete {}/{} ({})",
-                deletion.kind, deletion.name, deletion.grounds
-            )?;
+            write!(f, "\ndelete {}/{} ({})", deletion.kind, deletion.name, deletion.grounds)?;
         }
         for call in &self.calls {
             write!(f, "\ncall {call}")?;
