@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use quartet_client::lock::{Acquire, Mode, Release, Renew};
 use quartet_client::{ClientError, SyncClient};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const MEMBERS: usize = 3;
 
 struct Cluster {

@@ -32,6 +32,9 @@ pub trait Member: Clone + Send + Sync + 'static {
         timeout: Duration,
     ) -> impl Future<Output = Result<Bytes, Failure>> + Send;
 
+    /// Groups of the cluster that it belongs to: what names are placed by. None while it belongs to none.
+    fn groups(&self) -> Option<u16>;
+
     fn report(&self) -> impl Future<Output = Report> + Send;
 
     fn command(&self, command: MemberCommand) -> impl Future<Output = CommandResult> + Send;
@@ -61,6 +64,11 @@ impl Member for Handle {
 
     async fn query(&self, group: GroupId, query: Bytes, timeout: Duration) -> Result<Bytes, Failure> {
         self.query(group, query, timeout).await
+    }
+
+    fn groups(&self) -> Option<u16> {
+        let identity = self.identity();
+        identity.cluster.map(|_| identity.groups)
     }
 
     async fn report(&self) -> Report {

@@ -119,7 +119,7 @@ impl StateMachine for Partition {
             // It is in the log all the same, so every member says the same.
             Ok(None) => settled.refuse(at.index, unsupported("this version does not know the command")),
             Err(error) => {
-                settled.refuse(at.index, unsupported(&format!("the command is not readable: {error}")))
+                settled.refuse(at.index, unsupported(&format!("the command is not readable: {error}")));
             }
         }
         self.observe();
@@ -131,7 +131,7 @@ impl StateMachine for Partition {
             Ok(Some(command::Kind::Lock(command))) => {
                 matches!(command.kind, None | Some(lock::command::Kind::Acquire(_)))
             }
-            Ok(Some(command::Kind::Reserve(Reserve {}))) | Ok(None) | Err(_) => true,
+            Ok(Some(command::Kind::Reserve(Reserve {})) | None) | Err(_) => true,
         }
     }
 

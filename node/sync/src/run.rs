@@ -18,7 +18,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::service::{self, Service};
-use crate::{Gauges, Partition, admin};
+use crate::{Gauges, Member, Partition, admin};
+
+pub const PARTITIONS_MAX: u16 = 64;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -34,7 +36,7 @@ pub struct Settings {
     pub peers: Option<BTreeMap<u16, String>>,
     /// For the operator.
     pub admin: Option<AdminSettings>,
-    /// 1 to 64; fixed once the cluster is founded.
+    /// 1 to [`PARTITIONS_MAX`]. Counts when the cluster is founded; after that the cluster's own number does.
     pub partitions: u16,
     pub lock_default_ttl: Duration,
     /// How long a member that is told to stop serves on at most.
@@ -78,7 +80,7 @@ pub async fn start(settings: Settings) -> Result<SyncMember, RunError> {
         Some(admin) => Some((listen(admin.listen).await?, admin.token_file.clone())),
         None => None,
     };
-    let gauges: Vec<Arc<Gauges>> = (0..settings.partitions).map(|_| Arc::default()).collect();
+    let gauges: Vec<Arc<Gauges>> = (0..PARTITIONS_MAX).map(|_| Arc::default()).collect();
     let watched = gauges.clone();
     let make = move |group: GroupId| {
         Partition::watched(watched.get(usize::from(group.0)).cloned().unwrap_or_default())
@@ -94,13 +96,16 @@ pub async fn start(settings: Settings) -> Result<SyncMember, RunError> {
         store: None,
     };
     let (handle, running) = runtime::start(replica, make).await?;
+    if let Some(founded_with) = handle.groups().filter(|founded_with| *founded_with != settings.partitions) {
+        let asked = settings.partitions;
+        tracing::warn!(founded_with, asked, "the number of partitions is fixed: the cluster's own counts");
+    }
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let service = Service::new(
         service::Settings {
             cluster: settings.cluster.clone(),
             ordinal: settings.ordinal,
             version: version.clone(),
-            partitions: settings.partitions,
             lock_default_ttl_ms: u64::try_from(settings.lock_default_ttl.as_millis()).unwrap_or(u64::MAX),
         },
         handle.clone(),

@@ -24,12 +24,15 @@ struct State {
     partitions: Vec<Partition>,
     index: u64,
     now: u64,
-    waiting: BTreeMap<(u16, u64), (Option<Key>, Vec<oneshot::Sender<Answer>>)>,
+    waiting: BTreeMap<(u16, u64), Asked>,
     keys: BTreeMap<(u16, String), Remembered>,
     failing: Option<Failure>,
     commands: Vec<MemberCommand>,
     cluster: Option<u128>,
 }
+
+/// Who waits for the answer to a command.
+type Asked = (Option<Key>, Vec<oneshot::Sender<Answer>>);
 
 struct Remembered {
     digest: [u8; 16],
@@ -58,6 +61,11 @@ impl Single {
     /// Every request fails so, until it is told otherwise.
     pub(crate) fn fail(&self, failure: Option<Failure>) {
         self.with(|state| state.failing = failure);
+    }
+
+    /// As if its volume were new.
+    pub(crate) fn empty(&self) {
+        self.with(|state| state.cluster = None);
     }
 
     pub(crate) fn pass(&self, ms: u64) {
@@ -156,6 +164,10 @@ impl Member for Single {
             Some(failure) => Err(failure),
             None => Ok(state.partitions[usize::from(group.0)].query(&query)),
         })
+    }
+
+    fn groups(&self) -> Option<u16> {
+        self.with(|state| state.cluster.map(|_| u16::try_from(state.partitions.len()).unwrap()))
     }
 
     async fn report(&self) -> Report {

@@ -37,7 +37,7 @@ pub(super) async fn acquire<M: Member>(
     let wait_ms = request::wait_ms(wait_ms)?;
     let key = request::key(&headers, "/lock/acquire", &body)?;
 
-    let group = service.replicated.group_of(&resource);
+    let group = service.replicated.group_of(&resource)?;
     let id = uuid::Uuid::new_v4().into_bytes().to_vec();
     let asked = command::Kind::Acquire(lock::Acquire {
         resource: resource.clone(),
@@ -72,7 +72,7 @@ pub(super) async fn renew<M: Member>(
     let ttl_ms = request::ttl_ms(ttl_ms, service.settings.lock_default_ttl_ms)?;
     let key = request::key(&headers, "/lock/renew", &body)?;
 
-    let group = service.replicated.group_of(&resource);
+    let group = service.replicated.group_of(&resource)?;
     let renew =
         lock::Renew { resource: resource.clone(), owner: owner.clone(), token: fencing_token, ttl_ms };
     let answer = service.replicated.execute(group, command::Kind::Renew(renew), key, TIMEOUT).await?;
@@ -90,7 +90,7 @@ pub(super) async fn release<M: Member>(
     request::name("owner", &owner)?;
     let key = request::key(&headers, "/lock/release", &body)?;
 
-    let group = service.replicated.group_of(&resource);
+    let group = service.replicated.group_of(&resource)?;
     let release = lock::Release { resource, owner, token: fencing_token };
     match service.replicated.execute(group, command::Kind::Release(release), key, TIMEOUT).await? {
         answer::Kind::Released(lock::Released {}) => {
@@ -109,7 +109,7 @@ pub(super) async fn release_owner<M: Member>(
 ) -> Result<Json<OwnerReleased>, Refusal> {
     let Path(owner) = owner.map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
     request::name("owner", &owner)?;
-    let each = service.replicated.groups().map(|group| {
+    let each = service.replicated.groups()?.map(|group| {
         let release = command::Kind::ReleaseOwner(lock::ReleaseOwner { owner: owner.clone() });
         service.replicated.execute(group, release, None, TIMEOUT)
     });
@@ -150,7 +150,7 @@ pub(super) async fn status<M: Member>(
 ) -> Result<Json<LockStatus>, Refusal> {
     let Query(Which { resource }) = which.map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
     request::name("resource", &resource)?;
-    let group = service.replicated.group_of(&resource);
+    let group = service.replicated.group_of(&resource)?;
     match service.replicated.query(group, lock::Query { resource: resource.clone() }).await? {
         answer::Kind::Status(status) => Ok(Json(lock_status(resource, status))),
         other => Err(refusal(other)),

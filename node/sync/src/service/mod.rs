@@ -44,7 +44,6 @@ pub struct Settings {
     pub cluster: String,
     pub ordinal: u16,
     pub version: String,
-    pub partitions: u16,
     /// The lease of a lock that names none.
     pub lock_default_ttl_ms: u64,
 }
@@ -66,7 +65,7 @@ pub struct Service<M> {
 impl<M: Member> Service<M> {
     /// `gauges` are those of the partitions' state machines, in order.
     pub fn new(settings: Settings, member: M, gauges: Vec<Arc<Gauges>>) -> Arc<Self> {
-        let replicated = Replicated { member, partitions: settings.partitions };
+        let replicated = Replicated { member };
         Arc::new(Self {
             settings,
             replicated,

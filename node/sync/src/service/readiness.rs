@@ -37,9 +37,9 @@ impl Readiness {
 }
 
 async fn ask<M: Member>(replicated: &Replicated<M>) -> Verdict {
-    let answers = join_all(
-        replicated.groups().map(|group| async move { (group, replicated.confirm(group, TIMEOUT).await) }),
-    );
+    let Ok(groups) = replicated.groups() else { return Err("the member belongs to no cluster yet".into()) };
+    let answers =
+        join_all(groups.map(|group| async move { (group, replicated.confirm(group, TIMEOUT).await) }));
     let failed = answers.await.into_iter().find_map(|(group, answer)| Some((group, answer.err()?)));
     match failed {
         None => Ok(()),

@@ -16,20 +16,25 @@ use crate::partition::{Answer, Command, Query, Reserve, answer, command, query};
 /// How long a request may take, beyond what it waits for a lock: time for an election and one more try.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A member and the number of its cluster's partitions.
+/// A member, and where in its cluster a name is.
 #[derive(Clone, Debug)]
 pub(super) struct Replicated<M> {
     pub(super) member: M,
-    pub(super) partitions: u16,
 }
 
 impl<M: Member> Replicated<M> {
-    pub(super) fn group_of(&self, name: &str) -> GroupId {
-        GroupId(partition_of(name, self.partitions))
+    /// By the number of partitions that the cluster was founded with, never by this member's own settings: members
+    /// that place a name differently would each grant its lock.
+    pub(super) fn group_of(&self, name: &str) -> Result<GroupId, NotExecuted> {
+        Ok(GroupId(partition_of(name, self.partitions()?)))
     }
 
-    pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> + use<M> {
-        (0..self.partitions).map(GroupId)
+    pub(super) fn groups(&self) -> Result<impl Iterator<Item = GroupId> + use<M>, NotExecuted> {
+        Ok((0..self.partitions()?).map(GroupId))
+    }
+
+    fn partitions(&self) -> Result<u16, NotExecuted> {
+        self.member.groups().ok_or(NotExecuted::Failed(Failure::Unavailable))
     }
 
     /// Under a key, the key's own partition is asked first whether the key stands for this request, so that a key
@@ -41,19 +46,26 @@ impl<M: Member> Replicated<M> {
         key: Option<Key>,
         timeout: Duration,
     ) -> Result<lock::answer::Kind, NotExecuted> {
-        if let Some(key) = key.as_ref().filter(|key| self.group_of(&key.name) != group) {
-            let reserve = encode(command::Kind::Reserve(Reserve {}));
-            let reserved =
-                self.member.execute(self.group_of(&key.name), reserve, Some(key.clone()), TIMEOUT).await;
-            reserved.map_err(|failure| match failure {
-                // The request itself was not begun.
-                Failure::Unknown => NotExecuted::Failed(Failure::Unavailable),
-                other => NotExecuted::Failed(other),
-            })?;
+        if let Some(key) = &key {
+            self.reserve(key, group).await?;
         }
         let command = encode(command::Kind::Lock(command.into()));
         let answer = self.member.execute(group, command, key, timeout).await.map_err(NotExecuted::Failed)?;
         read(&answer)
+    }
+
+    async fn reserve(&self, key: &Key, group: GroupId) -> Result<(), NotExecuted> {
+        let home = self.group_of(&key.name)?;
+        if home == group {
+            return Ok(());
+        }
+        let reserve = encode(command::Kind::Reserve(Reserve {}));
+        let reserved = self.member.execute(home, reserve, Some(key.clone()), TIMEOUT).await;
+        reserved.map(|_| ()).map_err(|failure| match failure {
+            // The request itself was not begun.
+            Failure::Unknown => NotExecuted::Failed(Failure::Unavailable),
+            other => NotExecuted::Failed(other),
+        })
     }
 
     pub(super) async fn query(

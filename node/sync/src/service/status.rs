@@ -18,7 +18,7 @@ pub(super) async fn status<M: Member>(State(service): State<Arc<Service<M>>>) ->
     Json(Status {
         cluster: service.settings.cluster.clone(),
         member: service.settings.ordinal,
-        ready: !service.is_draining() && knows_all_leaders(&report, service.settings.partitions),
+        ready: !service.is_draining() && knows_all_leaders(&report),
         version: service.settings.version.clone(),
         members: members(&report, &service.replicated.member.connected()),
         partitions: report.groups.iter().map(partition).collect(),
@@ -30,9 +30,10 @@ pub(super) async fn raft_status<M: Member>(State(service): State<Arc<Service<M>>
     Json(RaftStatus { groups: report.groups.iter().map(group).collect() })
 }
 
-fn knows_all_leaders(report: &Report, partitions: u16) -> bool {
+fn knows_all_leaders(report: &Report) -> bool {
     report.damage.is_none()
-        && report.groups.len() == usize::from(partitions)
+        && report.cluster.is_some()
+        && !report.groups.is_empty()
         && report.groups.iter().all(|group| group.leader.is_some())
 }
 

@@ -30,7 +30,6 @@ impl Bench {
             cluster: "demo".into(),
             ordinal: 0,
             version: "1.2.3".into(),
-            partitions: PARTITIONS,
             lock_default_ttl_ms: 30_000,
         };
         let service = Service::new(settings, member.clone(), gauges);
@@ -212,7 +211,7 @@ async fn a_bad_request_is_told_which_field_is_wrong_and_what_is_allowed() {
     let bench = Bench::new();
     let long = "x".repeat(513);
     for (body, says) in [
-        ("".to_owned(), "EOF"),
+        (String::new(), "EOF"),
         ("{".to_owned(), "EOF"),
         ("[]".to_owned(), "expected struct Acquire"),
         (json!({"owner": "a", "mode": "shared"}).to_string(), "missing field `resource`"),
@@ -317,6 +316,17 @@ async fn failures_of_the_replica_say_whether_it_was_applied() {
     bench.member.fail(Some(Failure::Unavailable));
     let (status, answer) = bench.ask("GET", "/readyz", "").await;
     assert_eq!((status, &answer["error"]["code"]), (503, &json!("not_ready")));
+}
+
+#[tokio::test]
+async fn a_member_of_no_cluster_is_alive_and_serves_nothing() {
+    let bench = Bench::new();
+    bench.member.empty();
+    let (status, answer) = bench.post("/lock/acquire", acquire("r", "a")).await;
+    assert_eq!((status, &answer["error"]["code"]), (503, &json!("unavailable")));
+    assert_eq!(bench.ask("GET", "/readyz", "").await.0, 503);
+    assert_eq!(bench.ask("GET", "/healthz", "").await.0, 200);
+    assert_eq!(bench.ask("GET", "/status", "").await.1["ready"], false);
 }
 
 #[tokio::test]
