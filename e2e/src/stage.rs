@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
-use kube::api::{AttachParams, DeleteParams, DynamicObject, ListParams};
+use kube::api::{AttachParams, DeleteParams, DynamicObject, ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
@@ -127,6 +127,11 @@ impl Stage {
             Ok(text)
         };
         tokio::time::timeout(EXEC_DEADLINE, work).await.with_context(|| format!("{command:?} in {pod}"))?
+    }
+
+    /// What a pod's container has logged since its last start.
+    pub async fn log(&self, pod: &str) -> Result<String> {
+        Ok(self.api::<Pod>().logs(pod, &LogParams::default()).await?)
     }
 
     /// `http://ADDRESS:PORT` of a Service, by its cluster address.

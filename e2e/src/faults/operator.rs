@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -25,9 +26,16 @@ pub async fn pods(client: &Client) -> Result<Vec<Pod>> {
 
 /// The pod that holds the Lease.
 pub async fn leader(client: &Client) -> Result<Target> {
+    leader_since(client, Timestamp::UNIX_EPOCH).await
+}
+
+/// The pod that holds the Lease and has renewed it after that moment: one that is dead holds it a while longer.
+pub async fn leader_since(client: &Client, since: Timestamp) -> Result<Target> {
     let lease = Api::<Lease>::namespaced(client.clone(), OPERATOR_NAMESPACE).get(LEASE).await?;
-    let holder =
-        lease.spec.and_then(|spec| spec.holder_identity).context("nobody holds the operator's Lease")?;
+    let spec = lease.spec.context("the operator's Lease is empty")?;
+    let holder = spec.holder_identity.context("nobody holds the operator's Lease")?;
+    let renewed = spec.renew_time.is_some_and(|time| time.0 > since);
+    ensure!(renewed, "{holder} has not renewed the Lease since {since}");
     let pods = pods(client).await?;
     // A holder names itself by its pod, perhaps with something behind it.
     let pod = pods.iter().find(|pod| pod.metadata.name.as_ref().is_some_and(|name| holder.starts_with(name)));
@@ -50,7 +58,7 @@ pub async fn scale(client: &Client, replicas: i32, deadline: Duration) -> Result
     until(&format!("{replicas} replicas of the operator"), deadline, async || {
         let pods = pods(client).await?;
         let ready = pods.iter().filter(|pod| crate::cluster::ready::pod_is_ready(pod)).count();
-        anyhow::ensure!(
+        ensure!(
             pods.len() == usize::try_from(replicas)? && ready == pods.len(),
             "{} pods, {ready} Ready",
             pods.len()

@@ -2,9 +2,23 @@
 //!
 //! To add one: a file with `pub async fn run(stage: Stage) -> Result<()>`, and a line in [`ALL`].
 
+mod admission;
+mod convergence;
+mod damage;
+mod deletion;
 mod failover;
-mod faults;
-mod operator;
+pub mod faults;
+mod foreign;
+mod full_disk;
+mod growth;
+mod name_taken;
+pub mod operator;
+mod quickstart;
+mod recovery;
+mod rest;
+mod specs;
+mod steady;
+mod storage;
 mod witness;
 
 use std::time::Duration;
@@ -106,6 +120,91 @@ pub const ALL: &[Scenario] = &[
         "the leader's host cut off or stopped: others serve within 5 s, nothing granted twice, TTLs survive",
         |stage| Box::pin(failover::hosts_lost(stage)),
     )
+    .on_kind()
+    .exclusive(),
+    shared(
+        "members-come-and-go",
+        "3→5→3→1→3 under load: clients see retryable 503s at most, nothing is lost, removed volumes are gone",
+        |stage| Box::pin(growth::members(stage)),
+    ),
+    shared(
+        "image-change",
+        "a rolling change of the image under load: one member at a time, the one that leads most last, 503s at most",
+        |stage| Box::pin(growth::image(stage)),
+    )
+    .on_kind(),
+    shared(
+        "killed-and-wiped",
+        "all killed: nothing is lost; one volume wiped: healed by itself; two of three: nobody serves, the status says why",
+        |stage| Box::pin(recovery::killed_and_wiped(stage)),
+    )
+    .on_kind(),
+    shared(
+        "damaged-log",
+        "a flipped bit in the middle of a member's log: it is reset and taken in again by itself",
+        |stage| Box::pin(damage::one_of_three(stage)),
+    )
+    .on_kind(),
+    shared(
+        "damaged-log-single",
+        "a flipped bit in the log of a single member: it stays blocked, serves nothing and says where",
+        |stage| Box::pin(damage::single(stage)),
+    )
+    .on_kind(),
+    shared(
+        "full-disk",
+        "full volumes of one member and of all: new locks are refused with the reason, renewals and releases go on",
+        |stage| Box::pin(full_disk::run(stage)),
+    )
+    .on_kind(),
+    shared("admission-rules", "each rule of the CRD refuses what it is for on the API server, and no more", |stage| {
+        Box::pin(admission::rules(stage))
+    }),
+    shared("admission-kubectl", "kubectl apply -f crds/ installs the CRDs", |stage| {
+        Box::pin(admission::kubectl_applies(stage))
+    }),
+    shared("specs-refused", "a spec that cannot be put into force is refused with its field named", |stage| {
+        Box::pin(specs::refused(stage))
+    }),
+    shared(
+        "specs-last-accepted",
+        "a bad spec stops no healing, a rollout that cannot succeed costs one member, both can be reverted",
+        |stage| Box::pin(specs::last_accepted(stage)),
+    ),
+    shared("name-taken", "an object of the user's with a child's name is never touched", |stage| {
+        Box::pin(name_taken::left_alone(stage))
+    }),
+    shared("deletion", "deletion leaves nothing but retained volumes, and with Delete nothing", |stage| {
+        Box::pin(deletion::retained_and_deleted(stage))
+    }),
+    shared("storage-growth", "volumes grow where their class allows it, and the refusal says why elsewhere", |stage| {
+        Box::pin(storage::growth(stage))
+    }),
+    shared("hibernation", "hibernated stops all pods, keeps volumes and locks, and wakes the same cluster", |stage| {
+        Box::pin(rest::hibernated(stage))
+    }),
+    shared("paused", "paused keeps the operator's hands off, and what was asked meanwhile follows", |stage| {
+        Box::pin(rest::paused(stage))
+    }),
+    shared("foreign-hands", "what a foreign hand edits or deletes is put back within 10 s, no volume lost", |stage| {
+        Box::pin(foreign::put_back(stage))
+    }),
+    shared("foreign-token", "a lost or emptied token is made anew and taken up without a restart", |stage| {
+        Box::pin(foreign::token(stage))
+    }),
+    shared("quickstart", "every command of docs/quickstart.md works as written", |stage| {
+        Box::pin(quickstart::as_written(stage))
+    }),
+    shared(
+        "operator-killed",
+        "an operator killed at random moments of founding, growth, shrinking, rollout and hibernation converges",
+        |stage| Box::pin(convergence::killed_at_random(stage)),
+    )
+    .on_kind()
+    .exclusive(),
+    shared("steady-state", "20 idle clusters make the operator write nothing but its Lease for 2 minutes", |stage| {
+        Box::pin(steady::writes_nothing(stage))
+    })
     .on_kind()
     .exclusive(),
 ];
