@@ -259,6 +259,34 @@ fn segments_are_freed_when_snapshots_cover_them_and_an_idle_group_never_pins_any
 }
 
 #[test]
+fn a_segment_is_freed_only_when_what_the_next_one_repeats_is_durable() {
+    for seed in 0..50 {
+        let (disk, mut store) = begun();
+        let vote = HardState { term: Term(9), vote: Some(me()) };
+        write(&mut store, batch(Record::HardState { group: GroupId(0), state: vote }));
+        let mut index = 0;
+        // Until there is no room for the record that tells of a snapshot: it begins the next segment.
+        loop {
+            let current = store.current.as_ref().unwrap();
+            let left = current.size - current.position;
+            if left < 48 {
+                break;
+            }
+            index += 1;
+            let entries = vec![entry(1, index, if left < 300 { left.saturating_sub(100) } else { 100 })];
+            write(&mut store, batch(Record::Entries { group: GroupId(0), entries }));
+        }
+        assert_eq!(store.number(), 1);
+        store.write(&batch(snapshot(0, 1, index))).unwrap();
+        assert_eq!(store.segments.front().unwrap().number, 2);
+        disk.crash(seed);
+        let (_, opened) = open(&disk);
+        assert_eq!(opened.damage, None, "seed {seed}");
+        assert_eq!(opened.groups[&GroupId(0)].recovered.hard_state, vote, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_disk_almost_full_is_told_before_anything_fails_and_recovers() {
     let disk = MemoryDisk::new(10 * SEGMENT);
     let (mut store, _) = open(&disk);
