@@ -71,6 +71,22 @@ impl Tally {
         }
     }
 
+    /// What should have happened in runs of all profiles, and did not: a simulation of nothing proves nothing.
+    pub fn short_of(&self) -> Option<&'static str> {
+        let coverage = &self.coverage;
+        [
+            ("elections", coverage.elections, 2),
+            ("crashes", coverage.crashes, 1),
+            ("cut connections", coverage.cuts, 1),
+            ("snapshots", coverage.snapshots, 4),
+            ("configurations", coverage.configurations, 2),
+            ("acknowledged operations", coverage.acknowledged, 50),
+        ]
+        .into_iter()
+        .find(|(_, happened, per_run)| *happened < self.runs * per_run)
+        .map(|(what, _, _)| what)
+    }
+
     fn join(&mut self, other: Self) {
         self.runs += other.runs;
         self.coverage.add(&other.coverage);

@@ -140,7 +140,8 @@ impl Asked {
         };
         if understood {
             record.acknowledged += 1;
-            record.served_us.insert(group, start_us);
+            let served = record.served_us.entry(group).or_default();
+            *served = start_us.max(*served);
         }
         self.uncertain && !understood
     }

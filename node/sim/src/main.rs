@@ -69,7 +69,12 @@ fn main() -> anyhow::Result<ExitCode> {
         let broken = arguments.broken.as_ref().map(|rule| format!(" --broken {rule}")).unwrap_or_default();
         println!("replay: cargo e2e sim --seed {seed} --only {profile}{broken}");
     }
-    Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // A few runs, or those of one profile, may well have none of something.
+    let short_of = tally.short_of().filter(|_| tally.runs >= 100 && arguments.only.is_none());
+    if let Some(what) = short_of {
+        println!("too few {what}: the runs prove little");
+    }
+    Ok(if tally.failures.is_empty() && short_of.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn profiles(only: Option<&str>) -> anyhow::Result<Vec<Profile>> {

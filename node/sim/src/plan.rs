@@ -54,7 +54,7 @@ impl Plan {
             keys_max: 4096,
             key_lifetime: Duration::from_secs(600),
             time_step_max: Duration::from_millis(rng.between(200, 1500)),
-            chunk_bytes: usize::try_from(rng.between(16, 512)).unwrap_or(16),
+            chunk_bytes: usize::try_from(rng.between(1024, 16_384)).unwrap_or(1024),
         };
         Self {
             members,

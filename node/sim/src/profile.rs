@@ -62,6 +62,8 @@ const LOCKS: Profile = Profile { name: "locks-calm", work: Work::Locks, ..REPLIC
 const CRASHES: Faults = Faults { crash: 6, crash_all: 1, ..NONE };
 const PARTITIONS: Faults = Faults { cut: 5, heal: 2, pause: 1, handover: 1, ..NONE };
 const MEMBERSHIP: Faults = Faults { resize: 6, wipe: 2, handover: 2, cut: 4, heal: 2, crash: 2, ..NONE };
+/// Leaders come and go faster than they can commit: figure 8 of the Raft paper.
+const CHURN: Faults = Faults { crash: 8, cut: 6, heal: 4, pause: 2, handover: 2, ..NONE };
 const EVERYTHING: Faults =
     Faults { crash: 5, crash_all: 1, cut: 5, heal: 3, pause: 3, wipe: 1, resize: 2, handover: 2 };
 
@@ -69,6 +71,7 @@ pub const PROFILES: &[Profile] = &[
     CORE,
     Profile { name: "core-crashes", faults: CRASHES, alone: true, ..CORE },
     Profile { name: "core-partitions", faults: PARTITIONS, ..CORE },
+    Profile { name: "core-churn", faults: CHURN, weather: Storm::Rough, ..CORE },
     Profile { name: "core-membership", faults: MEMBERSHIP, ..CORE },
     Profile { name: "core-chaos", faults: EVERYTHING, weather: Storm::Rough, ..CORE },
     REPLICA,

@@ -96,6 +96,8 @@ pub(crate) struct World {
     next_request: u64,
     next_value: u64,
     pub(crate) calm: bool,
+    /// Everything serves again: clients ask no more, so that members can come to the same state.
+    quiet: bool,
     pub(crate) coverage: Coverage,
     digest: u64,
     trace: Option<Vec<String>>,
@@ -140,6 +142,7 @@ impl World {
             next_request: 0,
             next_value: 0,
             calm: false,
+            quiet: false,
             coverage: Coverage::default(),
             digest: 0,
             trace: traced.then(Vec::new),
@@ -571,6 +574,7 @@ impl World {
         {
             return Ok(false);
         }
+        self.quiet = true;
         for group in groups {
             let mut states = BTreeMap::new();
             for host in self.hosts.values().filter(|host| self.operator.wanted.contains(&host.id)) {

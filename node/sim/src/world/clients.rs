@@ -20,6 +20,9 @@ impl World {
     }
 
     pub(super) fn think(&mut self, number: u32) {
+        if self.quiet {
+            return;
+        }
         let (now, groups) = (self.now, self.plan.groups);
         let keyed = self.profile.stack == Stack::Replica && self.rng.chance(900);
         let Some(client) = usize::try_from(number).ok().and_then(|at| self.clients.get_mut(at)) else {

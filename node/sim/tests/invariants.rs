@@ -1,0 +1,90 @@
+//! That the simulator is worth its time: runs repeat, much happens in them, and each invariant bites.
+
+use quartet_sim::{BROKEN_RULES, Invariant, PROFILES, Profile, batch, run};
+
+fn only(names: &[&str]) -> Vec<Profile> {
+    let profiles: Vec<Profile> =
+        PROFILES.iter().filter(|profile| names.contains(&profile.name)).copied().collect();
+    assert_eq!(profiles.len(), names.len(), "all of {names:?} are profiles");
+    profiles
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for profile in PROFILES {
+        let [first, second] = [(); 2].map(|()| run(profile, 7, None, false));
+        assert_eq!((first.digest, first.coverage), (second.digest, second.coverage), "{}", profile.name);
+        assert_ne!(first.digest, run(profile, 8, None, false).digest, "{}", profile.name);
+    }
+}
+
+#[test]
+fn nothing_is_violated_and_much_happens() {
+    let tally = batch::sweep(PROFILES, 0, 4 * PROFILES.len() as u64, 2, None);
+    let failures: Vec<String> = tally
+        .failures
+        .iter()
+        .map(|failure| format!("{} {}: {}", failure.profile, failure.seed, failure.violation))
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert_eq!(tally.short_of(), None);
+}
+
+/// Within so many seeds a broken rule has to be noticed.
+const SEEDS: u64 = 3000;
+
+fn bites(rule: &str, profiles: &[&str], invariants: &[Invariant]) {
+    let broken = BROKEN_RULES.iter().find(|(name, _)| *name == rule).unwrap().1;
+    let tally = batch::sweep(&only(profiles), 0, SEEDS, 2, Some(broken));
+    let failure = tally.failures.first().unwrap_or_else(|| panic!("nobody notices {rule} in {SEEDS} seeds"));
+    let noticed = failure.violation.invariant;
+    assert!(invariants.contains(&noticed), "{rule} was noticed as {}", failure.violation);
+}
+
+#[test]
+fn a_vote_for_a_stale_log_is_noticed() {
+    bites("vote-for-stale-log", &["core-crashes", "core-partitions"], &[Invariant::LeaderCompleteness]);
+}
+
+#[test]
+fn two_votes_in_a_term_are_noticed() {
+    bites("vote-twice", &["core-crashes", "core-partitions"], &[Invariant::ElectionSafety]);
+}
+
+#[test]
+fn a_commit_without_a_quorum_is_noticed() {
+    bites(
+        "commit-without-quorum",
+        &["core-crashes", "core-partitions"],
+        &[Invariant::LeaderCompleteness, Invariant::StateMachineSafety],
+    );
+}
+
+#[test]
+fn a_commit_of_an_earlier_term_is_noticed() {
+    bites("commit-earlier-term", &["core-churn"], &[Invariant::LeaderCompleteness]);
+}
+
+#[test]
+fn an_append_without_its_check_is_noticed() {
+    bites("skip-consistency-check", &["core-partitions", "core-crashes"], &[Invariant::LogMatching]);
+}
+
+#[test]
+fn a_read_without_its_round_is_noticed() {
+    bites("read-without-round", &["core-partitions"], &[Invariant::Linearizability]);
+}
+
+#[test]
+fn a_promise_before_its_sync_is_noticed() {
+    bites("promise-before-sync", &["core-crashes"], &[Invariant::Durability]);
+}
+
+#[test]
+fn a_skipped_joint_configuration_is_noticed() {
+    bites(
+        "skip-joint",
+        &["core-membership"],
+        &[Invariant::ElectionSafety, Invariant::LeaderCompleteness, Invariant::StateMachineSafety],
+    );
+}
