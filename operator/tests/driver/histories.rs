@@ -125,18 +125,21 @@ async fn death_or_refusal_at_any_request_loses_nothing_and_does_nothing_twice() 
 }
 
 #[tokio::test]
-async fn two_overlapping_operators_act_once() {
-    let api = cluster(3);
-    for _ in 0..PATIENCE {
+async fn two_overlapping_operators_act_once_however_far_one_is_ahead() {
+    for lead in 0..40 {
+        let api = cluster(3);
         let (one, other) = (context(&api), context(&api));
-        let _ = tokio::join!(
-            reconcile::<ToyKind>(&one, "default", "demo"),
-            reconcile::<ToyKind>(&other, "default", "demo"),
-        );
+        let late = async {
+            for _ in 0..lead {
+                tokio::task::yield_now().await;
+            }
+            reconcile::<ToyKind>(&other, "default", "demo").await
+        };
+        let _ = tokio::join!(reconcile::<ToyKind>(&one, "default", "demo"), late);
+        settle(&api).await;
+        assert_settled(&api, 3, &format!("{lead} steps ahead"));
+        assert_eq!(api.operations().len(), 1, "{lead} steps ahead: {:?}", api.operations());
     }
-    settle(&api).await;
-    assert_settled(&api, 3, "two operators");
-    assert_eq!(api.operations().len(), 1, "{:?}", api.operations());
 }
 
 #[tokio::test]
