@@ -248,7 +248,8 @@ impl MemberClient {
     ) -> Result<Vec<u8>, AdminError> {
         let address = self.address;
         let unreachable = |source| AdminError::Unreachable { path, address, source };
-        let mut request = self.http.request(method, format!("http://{address}{path}")).bearer_auth(&self.token);
+        let mut request =
+            self.http.request(method, format!("http://{address}{path}")).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -269,7 +270,11 @@ impl MemberClient {
     }
 
     fn read<T: for<'de> Deserialize<'de>>(&self, path: &'static str, body: &[u8]) -> Result<T, AdminError> {
-        serde_json::from_slice(body).map_err(|source| AdminError::Unreadable { path, address: self.address, source })
+        serde_json::from_slice(body).map_err(|source| AdminError::Unreadable {
+            path,
+            address: self.address,
+            source,
+        })
     }
 }
 
@@ -334,7 +339,10 @@ mod tests {
         });
         let client = AdminClient::new(Duration::from_secs(5)).unwrap();
         let error = client.member(address, "secret").report().await.unwrap_err();
-        assert!(matches!(&error, AdminError::Refused { status: 409, code, .. } if code == "stale"), "{error}");
+        assert!(
+            matches!(&error, AdminError::Refused { status: 409, code, .. } if code == "stale"),
+            "{error}"
+        );
         let request = server.await.unwrap();
         assert!(request.starts_with("GET /v1/member "), "{request}");
         assert!(request.contains("authorization: Bearer secret\r\n"), "{request}");
