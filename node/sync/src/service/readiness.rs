@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use quartet_replica::GroupId;
 
 use super::replicated::Replicated;
 use crate::member::Member;
@@ -21,11 +22,12 @@ pub(super) struct Readiness {
 
 impl Readiness {
     pub(super) async fn check<M: Member>(&self, replicated: &Replicated<M>) -> Verdict {
+        let Ok(groups) = replicated.groups() else { return Err("the member belongs to no cluster".into()) };
         if let Some(verdict) = self.fresh() {
             return verdict;
         }
         let asked = Instant::now();
-        let verdict = ask(replicated).await;
+        let verdict = ask(replicated, groups).await;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, verdict.clone()));
         verdict
     }
@@ -36,8 +38,7 @@ impl Readiness {
     }
 }
 
-async fn ask<M: Member>(replicated: &Replicated<M>) -> Verdict {
-    let Ok(groups) = replicated.groups() else { return Err("the member belongs to no cluster yet".into()) };
+async fn ask<M: Member>(replicated: &Replicated<M>, groups: impl Iterator<Item = GroupId>) -> Verdict {
     let answers =
         join_all(groups.map(|group| async move { (group, replicated.confirm(group, TIMEOUT).await) }));
     let failed = answers.await.into_iter().find_map(|(group, answer)| Some((group, answer.err()?)));
