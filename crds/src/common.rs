@@ -10,13 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity::Bytes;
 
+/// A rule of the whole resource: a size that was refused was never in force, and can be taken back.
+pub const SIZE_NEVER_SHRINKS: &str = "quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || \
+     (has(oldSelf.status) && has(oldSelf.status.conditions) && \
+     oldSelf.status.conditions.exists(c, c.type == 'Accepted' && c.status == 'False'))";
+pub const SIZE_SHRINKS: &str =
+    "storage.size may not shrink: only its present value or a larger one is allowed";
+
 /// The volume of each member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(test, x_kube(cel))]
 #[x_kube(
-    validation = Rule::new("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
-        .message("storage.size may not shrink: only its present value or a larger one is allowed"),
     validation = Rule::new("quantity(self.size).compareTo(quantity('64Mi')) >= 0")
         .message("storage.size must be at least 64Mi"),
     validation = Rule::new(

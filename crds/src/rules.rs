@@ -80,6 +80,23 @@ fn a_volume_grows_but_never_shrinks() {
 }
 
 #[test]
+fn a_size_that_was_refused_can_be_taken_back() {
+    let size = |size: &str| cluster(json!({"storage": {"size": size}}));
+    let judged = |accepted: &str| {
+        let mut old = size("2Gi");
+        let condition = json!({
+            "type": "Accepted", "status": accepted, "reason": "Any", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        old.status = Some(serde_json::from_value(json!({"conditions": [condition]})).unwrap());
+        size("1Gi").validate_cel_update(&old)
+    };
+    judged("False").unwrap();
+    assert!(judged("True").unwrap_err().to_string().contains("storage.size may not shrink"));
+    assert!(judged("Unknown").is_err());
+}
+
+#[test]
 fn a_volume_has_room_for_a_log() {
     accepts(&json!({"storage": {"size": "64Mi"}}));
     let why = refusal(&cluster(json!({"storage": {"size": "1Mi"}})));

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    common::{DeletionPolicy, PodTemplate, PullPolicy, Resources, Scheduling, StorageSpec, Tls},
+    common::{
+        DeletionPolicy, PodTemplate, PullPolicy, Resources, SIZE_NEVER_SHRINKS, SIZE_SHRINKS, Scheduling,
+        StorageSpec, Tls,
+    },
     duration::Duration,
     quantity::Bytes,
 };
@@ -50,6 +53,7 @@ use crate::{
         .message("metadata.name must have at most 40 characters: names of children are made of it"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be a DNS label: lower-case letters, digits and '-', beginning with a letter"),
+    validation = Rule::new(SIZE_NEVER_SHRINKS).message(SIZE_SHRINKS),
 )]
 #[cfg_attr(test, kube(cel))]
 #[serde(rename_all = "camelCase")]
