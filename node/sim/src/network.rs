@@ -21,7 +21,8 @@ pub(crate) struct Network {
     pub(crate) weather: Weather,
     /// From, to.
     cut: BTreeSet<(u16, u16)>,
-    last_arrival: BTreeMap<(u16, u16), Micros>,
+    /// By connection: from, to, and whether it is the one for bulk.
+    last_arrival: BTreeMap<(u16, u16, bool), Micros>,
 }
 
 impl Network {
@@ -42,7 +43,14 @@ impl Network {
     }
 
     /// When the copies of a message arrive: none, one or two.
-    pub(crate) fn arrivals(&mut self, from: u16, to: u16, now: Micros, rng: &mut Rng) -> Vec<Micros> {
+    pub(crate) fn arrivals(
+        &mut self,
+        from: u16,
+        to: u16,
+        bulk: bool,
+        now: Micros,
+        rng: &mut Rng,
+    ) -> Vec<Micros> {
         let weather = self.weather;
         if !self.reaches(from, to) || rng.chance(weather.loss_per_mille) {
             return Vec::new();
@@ -55,8 +63,9 @@ impl Network {
                 delay *= 20;
             }
             let mut at = now + delay;
-            if weather.ordered {
-                let last = self.last_arrival.entry((from, to)).or_insert(0);
+            // Pieces of a snapshot follow each other on one connection; the rest may come by old and new ones.
+            if weather.ordered || bulk {
+                let last = self.last_arrival.entry((from, to, bulk)).or_insert(0);
                 at = at.max(*last);
                 *last = at;
             }

@@ -56,7 +56,7 @@ impl Plan {
             time_step_max: Duration::from_millis(rng.between(200, 1500)),
             chunk_bytes: usize::try_from(rng.between(1024, 16_384)).unwrap_or(1024),
         };
-        Self {
+        let mut plan = Self {
             members,
             groups,
             engine,
@@ -68,7 +68,23 @@ impl Plan {
             think_max_us: rng.between(20_000, 200_000),
             faults_until: rng.between(8_000_000, 16_000_000),
             fault_every_us: rng.between(300_000, 1_500_000),
+        };
+        if profile.hurry {
+            plan.hurry(rng);
         }
+        plan
+    }
+
+    /// Leaders that come and go faster than they can commit, and send their entries one by one.
+    fn hurry(&mut self, rng: &mut Rng) {
+        self.members = 5;
+        self.engine.raft.append_bytes_max = 1;
+        self.engine.raft.appends_in_flight_max = 1;
+        self.engine.raft.election_ticks = 4;
+        self.engine.snapshot_after_bytes = 1 << 20;
+        self.think_max_us = 50_000;
+        self.fault_every_us = rng.between(500_000, 2_000_000);
+        self.sync_max_us = rng.between(4_000, 60_000);
     }
 }
 

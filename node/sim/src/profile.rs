@@ -47,6 +47,8 @@ pub struct Profile {
     pub(crate) faults: Faults,
     /// Some runs have a single member.
     pub(crate) alone: bool,
+    /// Faults come faster than entries commit.
+    pub(crate) hurry: bool,
 }
 
 const CORE: Profile = Profile {
@@ -56,6 +58,7 @@ const CORE: Profile = Profile {
     weather: Storm::Calm,
     faults: Faults { handover: 1, ..NONE },
     alone: false,
+    hurry: false,
 };
 const REPLICA: Profile = Profile { name: "calm", stack: Stack::Replica, ..CORE };
 const LOCKS: Profile = Profile { name: "locks-calm", work: Work::Locks, ..REPLICA };
@@ -63,7 +66,7 @@ const CRASHES: Faults = Faults { crash: 6, crash_all: 1, ..NONE };
 const PARTITIONS: Faults = Faults { cut: 5, heal: 2, pause: 1, handover: 1, ..NONE };
 const MEMBERSHIP: Faults = Faults { resize: 6, wipe: 2, handover: 2, cut: 4, heal: 2, crash: 2, ..NONE };
 /// Leaders come and go faster than they can commit: figure 8 of the Raft paper.
-const CHURN: Faults = Faults { crash: 8, cut: 6, heal: 4, pause: 2, handover: 2, ..NONE };
+const CHURN: Faults = Faults { crash: 2, cut: 6, heal: 4, pause: 2, handover: 2, ..NONE };
 const EVERYTHING: Faults =
     Faults { crash: 5, crash_all: 1, cut: 5, heal: 3, pause: 3, wipe: 1, resize: 2, handover: 2 };
 
@@ -71,7 +74,7 @@ pub const PROFILES: &[Profile] = &[
     CORE,
     Profile { name: "core-crashes", faults: CRASHES, alone: true, ..CORE },
     Profile { name: "core-partitions", faults: PARTITIONS, ..CORE },
-    Profile { name: "core-churn", faults: CHURN, weather: Storm::Rough, ..CORE },
+    Profile { name: "core-churn", hurry: true, faults: CHURN, weather: Storm::Rough, ..CORE },
     Profile { name: "core-membership", faults: MEMBERSHIP, ..CORE },
     Profile { name: "core-chaos", faults: EVERYTHING, weather: Storm::Rough, ..CORE },
     REPLICA,

@@ -71,6 +71,7 @@ pub(crate) enum Happening {
     Answer { id: RequestId, result: Result<Bytes, Failure> },
     Fault,
     Start { host: u16 },
+    Kill { host: u16, life: u64 },
     Resume { host: u16, life: u64, stalled: Option<u64> },
     Heal,
     Operate,
@@ -335,6 +336,13 @@ impl World {
             Happening::Answer { id, result } => self.answered(id, result)?,
             Happening::Fault => self.fault()?,
             Happening::Start { host } => self.start(host)?,
+            Happening::Kill { host, life } => {
+                if !self.calm && self.hosts.get(&host).is_some_and(|host| host.life == life) {
+                    self.crash(host);
+                    let wait = self.rng.between(10_000, 2_000_000);
+                    self.after(wait, Happening::Start { host });
+                }
+            }
             Happening::Resume { host, life, stalled } => self.resume(host, life, stalled)?,
             Happening::Heal => {
                 self.network.heal();
@@ -412,7 +420,13 @@ impl World {
         if self.trace.is_some() {
             self.note_output(id, &output);
         }
+        let elections = self.observer.elections;
         self.observer.output(id, &output)?;
+        if self.profile.hurry && !self.calm && self.observer.elections > elections && self.rng.chance(700) {
+            // A leader that is gone before its first entries are everywhere.
+            let wait = self.rng.below(150_000);
+            self.after(wait, Happening::Kill { host: ordinal, life });
+        }
         self.carry_out(ordinal, id, output)
     }
 
@@ -443,7 +457,8 @@ impl World {
             self.write_queued(ordinal)?;
         }
         for (to, message) in send {
-            let arrivals = self.network.arrivals(ordinal, to.ordinal, self.now, &mut self.rng);
+            let bulk = message.is_bulk();
+            let arrivals = self.network.arrivals(ordinal, to.ordinal, bulk, self.now, &mut self.rng);
             for at in arrivals {
                 let message = Box::new(message.clone());
                 self.queue.push(at, Happening::Deliver { from: id, to, message });
