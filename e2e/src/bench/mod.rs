@@ -1,5 +1,9 @@
 //! `cargo e2e bench NAME`: the list of benchmarks. Each writes JSON under target/bench/.
 
+mod http;
+mod statistics;
+mod synccluster;
+
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +21,18 @@ struct Benchmark {
     run: for<'a> fn(&'a Paths, &'a Progress) -> LocalBoxFuture<'a, Result<Value>>,
 }
 
-const BENCHMARKS: &[Benchmark] = &[];
+const BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "synccluster",
+        measures: "apply to Ready and failover on kind; failover, locks per second and their cost beside etcd",
+        run: |paths, progress| Box::pin(synccluster::run(paths, progress)),
+    },
+    Benchmark {
+        name: "synccluster-peers",
+        measures: "of these, what needs no cluster: processes of this machine beside etcd's",
+        run: |paths, progress| Box::pin(synccluster::peers(paths, progress)),
+    },
+];
 
 pub async fn run(paths: &Paths, progress: &Progress, options: &Bench) -> Result<ExitCode> {
     let Some(wanted) = &options.name else {

@@ -1,6 +1,7 @@
 //! How long a partition does not serve: each is asked at a steady pace, whatever becomes of earlier requests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,11 +43,26 @@ impl Prober {
         ensure!(!urls.is_empty(), "nobody to ask");
         let clients = urls.iter().map(|url| Ok(SyncClient::new(url)?.timeout(ATTEMPT_DEADLINE)));
         let clients = clients.collect::<Result<Vec<_>>>()?;
+        Ok(Self::with(partitions, pace, move |partition, turn| {
+            let client = clients[turn % clients.len()].clone();
+            async move {
+                let acquire = exclusive(&name_in(partition, partitions, "probe"), "prober", TTL);
+                client.acquire(&acquire).await.is_ok()
+            }
+        }))
+    }
+
+    /// With a question of another kind: whether the partition has carried out an operation, asked for the n-th time.
+    pub fn with<F: Future<Output = bool> + Send + 'static>(
+        partitions: u16,
+        pace: Duration,
+        ask: impl Fn(u16, usize) -> F + Clone + Send + 'static,
+    ) -> Self {
         let (answers, mut tasks) = (Arc::default(), JoinSet::new());
         for partition in 0..partitions {
-            tasks.spawn(probe(partition, partitions, clients.clone(), pace, Arc::clone(&answers)));
+            tasks.spawn(probe(partition, ask.clone(), pace, Arc::clone(&answers)));
         }
-        Ok(Self { partitions, answers, _tasks: tasks })
+        Self { partitions, answers, _tasks: tasks }
     }
 
     /// Waits until every partition has answered a request that was sent from now on.
@@ -79,29 +95,26 @@ fn silences(answers: &[Answer], partitions: u16, since: Instant, until: Instant)
     (0..partitions).map(|partition| (partition, longest(partition))).collect()
 }
 
-async fn probe(
+async fn probe<F: Future<Output = bool> + Send>(
     partition: u16,
-    partitions: u16,
-    clients: Vec<SyncClient>,
+    ask: impl Fn(u16, usize) -> F + Send,
     pace: Duration,
     answers: Arc<Mutex<Vec<Answer>>>,
 ) {
-    let name = name_in(partition, partitions, "probe");
-    let acquire = exclusive(&name, "prober", TTL);
     let mut ticks = tokio::time::interval(pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut under_way = FuturesUnordered::new();
-    let mut turns = clients.iter().cycle();
+    let mut turn = 0;
     loop {
         tokio::select! {
             _ = ticks.tick(), if under_way.len() < UNDER_WAY_MAX => {
-                let Some(client) = turns.next() else { return };
-                let (sent, acquire) = (Instant::now(), &acquire);
-                under_way.push(async move { (sent, client.acquire(acquire).await) });
+                let (sent, asked) = (Instant::now(), ask(partition, turn));
+                turn += 1;
+                under_way.push(async move { (sent, asked.await) });
             }
-            Some((sent, answer)) = under_way.next() => {
+            Some((sent, done)) = under_way.next() => {
                 let mut kept = lock(&answers);
-                if answer.is_ok() && kept.len() < ANSWERS_MAX {
+                if done && kept.len() < ANSWERS_MAX {
                     kept.push(Answer { partition, sent, answered: Instant::now() });
                 }
             }

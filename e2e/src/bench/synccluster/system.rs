@@ -145,7 +145,12 @@ impl Members {
 fn spawn(program: &Path, arguments: &[String], log: &Path) -> Result<Child> {
     let output = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .kill_on_drop(true);
     command.spawn().with_context(|| format!("start {}", program.display()))
 }
 
@@ -153,26 +158,57 @@ fn spawn(program: &Path, arguments: &[String], log: &Path) -> Result<Child> {
 fn free_ports(count: usize) -> Result<Vec<u16>> {
     let listeners: Vec<_> =
         (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    Ok(listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?.iter().map(SocketAddr::port).collect())
+    Ok(listeners
+        .iter()
+        .map(std::net::TcpListener::local_addr)
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .map(SocketAddr::port)
+        .collect())
 }
 
 fn quartet(number: usize, data: &str, clients: &[u16], peers: &[u16]) -> Vec<String> {
     let all: Vec<_> = peers.iter().enumerate().map(|(at, port)| format!("{at}=127.0.0.1:{port}")).collect();
     let http = format!("127.0.0.1:{}", clients[number]);
     let listen = format!("127.0.0.1:{}", peers[number]);
-    let words =
-        ["sync", "--id", &number.to_string(), "--data", data, "--peers", &all.join(","), "--http", &http, "--listen", &listen];
+    let words = [
+        "sync",
+        "--id",
+        &number.to_string(),
+        "--data",
+        data,
+        "--peers",
+        &all.join(","),
+        "--http",
+        &http,
+        "--listen",
+        &listen,
+    ];
     words.map(str::to_owned).to_vec()
 }
 
 fn etcd(number: usize, data: &str, clients: &[u16], peers: &[u16]) -> Vec<String> {
-    let all: Vec<_> = peers.iter().enumerate().map(|(at, port)| format!("m{at}=http://127.0.0.1:{port}")).collect();
+    let all: Vec<_> =
+        peers.iter().enumerate().map(|(at, port)| format!("m{at}=http://127.0.0.1:{port}")).collect();
     let (client, peer) =
         (format!("http://127.0.0.1:{}", clients[number]), format!("http://127.0.0.1:{}", peers[number]));
     let words = [
-        "--name", &format!("m{number}"), "--data-dir", data, "--initial-cluster", &all.join(","),
-        "--initial-advertise-peer-urls", &peer, "--listen-peer-urls", &peer, "--advertise-client-urls", &client,
-        "--listen-client-urls", &client, "--log-level", "warn",
+        "--name",
+        &format!("m{number}"),
+        "--data-dir",
+        data,
+        "--initial-cluster",
+        &all.join(","),
+        "--initial-advertise-peer-urls",
+        &peer,
+        "--listen-peer-urls",
+        &peer,
+        "--advertise-client-urls",
+        &client,
+        "--listen-client-urls",
+        &client,
+        "--log-level",
+        "warn",
     ];
     words.map(str::to_owned).to_vec()
 }
@@ -235,7 +271,8 @@ impl Client {
         let key = base64(self.name.as_bytes());
         let absent = json!([{"key": key, "target": "CREATE", "result": "EQUAL", "create_revision": "0"}]);
         let put = json!([{"request_put": {"key": key, "value": key, "lease": self.lease}}]);
-        let done = ask(&mut self.connection, "/v3/kv/txn", json!({"compare": absent, "success": put})).await?;
+        let done =
+            ask(&mut self.connection, "/v3/kv/txn", json!({"compare": absent, "success": put})).await?;
         ensure!(done["succeeded"] == true, "not put: {done}");
         let gone = ask(&mut self.connection, "/v3/kv/deleterange", json!({"key": key})).await?;
         ensure!(gone["deleted"] == "1", "not deleted: {gone}");
@@ -272,7 +309,10 @@ mod tests {
 
     #[test]
     fn base64_pads() {
-        assert_eq!(["", "a", "ab", "abc", "abcd"].map(|text| base64(text.as_bytes())), ["", "YQ==", "YWI=", "YWJj", "YWJjZA=="]);
+        assert_eq!(
+            ["", "a", "ab", "abc", "abcd"].map(|text| base64(text.as_bytes())),
+            ["", "YQ==", "YWI=", "YWJj", "YWJjZA=="]
+        );
     }
 
     #[test]

@@ -1,0 +1,72 @@
+//! SyncCluster's figures: apply → Ready, failover, and locks per second and their cost, with etcd beside it.
+
+mod failover;
+mod system;
+mod throughput;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::args::Up;
+use crate::cluster::images;
+use crate::machine::lock::RunLock;
+use crate::machine::tools::{self, Need};
+use crate::paths::Paths;
+use crate::progress::Progress;
+use crate::stage::Stage;
+use crate::up;
+use system::Binaries;
+
+/// Everything.
+pub(super) async fn run(paths: &Paths, progress: &Progress) -> Result<Value> {
+    let _lock = RunLock::take(paths)?;
+    let beside = beside_etcd(paths, progress).await?;
+    let standing = up::bring_up(paths, progress, &Up { existing: false }).await?;
+    let kind = progress
+        .step("apply to Ready, and failover on kind", async {
+            let stage = Stage::set(standing.client, "bench-synccluster", standing.images).await?;
+            let figures = failover::on_kind(&stage, progress).await?;
+            stage.clear().await?;
+            Ok((figures, "done".to_owned()))
+        })
+        .await?;
+    Ok(json!({"beside_etcd": beside, "kind": kind}))
+}
+
+/// Only what needs no cluster.
+pub(super) async fn peers(paths: &Paths, progress: &Progress) -> Result<Value> {
+    let _lock = RunLock::take(paths)?;
+    beside_etcd(paths, progress).await
+}
+
+async fn beside_etcd(paths: &Paths, progress: &Progress) -> Result<Value> {
+    let binaries = progress
+        .step("binaries", async {
+            let ours = images::build_binaries(paths).await?.join("quartet-node");
+            tools::ensure(paths, progress, Need::Everything).await?;
+            let binaries = Binaries { quartet: ours, etcd: tools::path(paths, "etcd") };
+            Ok((binaries, "quartet-node, etcd".to_owned()))
+        })
+        .await?;
+    // On the disk of the checkout: a folder in memory would make every sync free.
+    let folder = paths.checkout().join("target/bench/data");
+    let throughput = progress
+        .step("locks per second, beside etcd", async {
+            Ok((throughput::compare(&binaries, &folder, progress).await?, "done".to_owned()))
+        })
+        .await?;
+    let failover = progress
+        .step("failover of processes, beside etcd", async {
+            Ok((failover::beside_etcd(&binaries, &folder, progress).await?, "done".to_owned()))
+        })
+        .await?;
+    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    Ok(json!({
+        "method": "three members each; one closed-loop client per connection and lock, HTTP/1.1 with JSON for both \
+            (etcd's own gateway), members and clients on this machine, medians of alternating rounds; failover: \
+            kill -9 of the leader, longest time without an answer of a partition that it led, asked every 10 ms",
+        "processors": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        "etcd": "3.6.5, its defaults: heartbeats every 100 ms, elections after 1 s",
+        "throughput": throughput, "failover": failover,
+    }))
+}
