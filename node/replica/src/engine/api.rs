@@ -41,7 +41,7 @@ impl Default for EngineSettings {
             keep_entries: 1024,
             requests_max: 16_384,
             keys_max: 65_536,
-            key_lifetime: Duration::from_secs(600),
+            key_lifetime: Duration::from_mins(10),
             time_step_max: Duration::from_secs(1),
             chunk_bytes: 256 << 10,
         }
@@ -56,17 +56,37 @@ pub struct RequestId(pub u64);
 pub enum Event {
     /// `EngineSettings::tick` has gone by.
     Tick,
-    Message { from: MemberId, message: PeerMessage },
+    Message {
+        from: MemberId,
+        message: PeerMessage,
+    },
     /// A connection to this member ended: what was forwarded to it may be lost.
-    Disconnected { peer: MemberId },
+    Disconnected {
+        peer: MemberId,
+    },
     /// An empty member was addressed by its exact id.
-    Joined { cluster: u128, groups: u16 },
+    Joined {
+        cluster: u128,
+        groups: u16,
+    },
     /// All batches up to this one are durable.
-    Synced { batch: u64, written: Written },
-    Request { id: RequestId, timeout: Duration, request: Request },
+    Synced {
+        batch: u64,
+        written: Written,
+    },
+    Request {
+        id: RequestId,
+        timeout: Duration,
+        request: Request,
+    },
     /// Whoever asked no longer waits: no answer is wanted.
-    Cancel { id: RequestId },
-    Command { id: RequestId, command: MemberCommand },
+    Cancel {
+        id: RequestId,
+    },
+    Command {
+        id: RequestId,
+        command: MemberCommand,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -80,10 +100,18 @@ pub enum Request {
 /// From the operator (or from founding without one).
 #[derive(Clone, Debug)]
 pub enum MemberCommand {
-    Found { cluster: u128, members: Vec<(MemberId, String)> },
-    Change { cluster: u128, groups: Vec<GroupChange> },
+    Found {
+        cluster: u128,
+        members: Vec<(MemberId, String)>,
+    },
+    Change {
+        cluster: u128,
+        groups: Vec<GroupChange>,
+    },
     /// Moves all leaderships away; answered at once, the report shows when it is done.
-    Handover { cluster: u128 },
+    Handover {
+        cluster: u128,
+    },
 }
 
 #[derive(Clone, Debug)]

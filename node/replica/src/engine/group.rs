@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use quartet_raft::{
-    Effects, Entry, Index, Input, LogTime, MemberId, Payload, Proposal, Raft, ReadId, Recovered,
-    Refusal, Role, SnapshotMeta,
+    Effects, Entry, Index, Input, LogTime, MemberId, Payload, Proposal, Raft, ReadId, Recovered, Refusal,
+    Role, SnapshotMeta,
 };
 
 use super::EngineSettings;
@@ -135,7 +135,13 @@ impl<S: StateMachine> Group<S> {
         Ok(())
     }
 
-    pub(super) fn carry_out(&mut self, now: Duration, settings: &EngineSettings, effects: Effects, out: &mut Outbox) {
+    pub(super) fn carry_out(
+        &mut self,
+        now: Duration,
+        settings: &EngineSettings,
+        effects: Effects,
+        out: &mut Outbox,
+    ) {
         if let Some(state) = effects.hard_state {
             out.records.push(Record::HardState { group: self.id, state });
         }
@@ -308,12 +314,7 @@ impl<S: StateMachine> Group<S> {
         self.clock.as_mut().map_or(self.stamped, |clock| clock.read(now))
     }
 
-    pub(super) fn take_snapshot_if_due(
-        &mut self,
-        settings: &EngineSettings,
-        wanted: bool,
-        out: &mut Outbox,
-    ) {
+    pub(super) fn take_snapshot_if_due(&mut self, settings: &EngineSettings, wanted: bool, out: &mut Outbox) {
         let due = wanted || self.log_bytes > settings.snapshot_after_bytes;
         let newer = self.snapshot.as_ref().is_none_or(|last| last.meta.last.index < self.applied);
         if !due || !newer || self.snapshot_pending {
@@ -325,11 +326,7 @@ impl<S: StateMachine> Group<S> {
         self.log_bytes = 0;
         self.snapshot_pending = true;
         let data = Bytes::from(self.encode_state());
-        out.records.push(Record::Snapshot {
-            group: self.id,
-            meta: meta.clone(),
-            data: data.clone(),
-        });
+        out.records.push(Record::Snapshot { group: self.id, meta: meta.clone(), data: data.clone() });
         out.snapshots.push((self.id, Snapshot { meta, data }));
     }
 

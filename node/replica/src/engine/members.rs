@@ -1,6 +1,6 @@
 //! Who this member is with: founding, joining, changing the members, handing over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quartet_raft::{Configuration, Input, MemberId, Recovered};
@@ -130,7 +130,7 @@ impl<S: StateMachine> Engine<S> {
             };
             let target = Configuration {
                 voters: change.voters.iter().map(|(member, _)| *member).collect(),
-                outgoing: Default::default(),
+                outgoing: BTreeSet::new(),
                 learners: change.learners.iter().map(|(member, _)| *member).collect(),
                 addresses: change.voters.into_iter().chain(change.learners).collect(),
             };

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use prost::Message;
 use quartet_raft::{Index, LogTime, MemberId};
 
 use super::envelope::{Envelope, Session};
@@ -316,6 +315,8 @@ struct KeyWire {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
     use crate::wire::Key;
 

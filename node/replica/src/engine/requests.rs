@@ -297,7 +297,10 @@ mod tests {
     fn a_request_that_was_sent_has_an_unknown_outcome() {
         let mut requests = requests();
         let sequence = begin(&mut requests, 1);
-        assert!(matches!(requests.route(Duration::ZERO, sequence, Leader::There(PEER)), Step::Forward { .. }));
+        assert!(matches!(
+            requests.route(Duration::ZERO, sequence, Leader::There(PEER)),
+            Step::Forward { .. }
+        ));
         assert_eq!(requests.due(TIMEOUT).0, vec![(RequestId(1), Failure::Unknown)]);
     }
 

@@ -116,29 +116,21 @@ impl<S: StateMachine> Group<S> {
         let Some(outgoing) = self.outgoing.get_mut(&from).filter(|sent| sent.meta.last.index == index) else {
             return;
         };
-        match received {
-            Some(received) => {
-                outgoing.quiet_ticks = 0;
-                if received > outgoing.acknowledged {
-                    outgoing.resends = 0;
-                }
-                outgoing.acknowledged = received;
-                outgoing.sent = outgoing.sent.max(received);
-                self.send_chunks(from, settings.chunk_bytes, out);
+        if let Some(received) = received {
+            outgoing.quiet_ticks = 0;
+            if received > outgoing.acknowledged {
+                outgoing.resends = 0;
             }
-            None => {
-                self.outgoing.remove(&from);
-                let _ = self.step(now, settings, Input::SnapshotSent { to: from, index: Some(index) }, out);
-            }
+            outgoing.acknowledged = received;
+            outgoing.sent = outgoing.sent.max(received);
+            self.send_chunks(from, settings.chunk_bytes, out);
+        } else {
+            self.outgoing.remove(&from);
+            let _ = self.step(now, settings, Input::SnapshotSent { to: from, index: Some(index) }, out);
         }
     }
 
-    pub(super) fn receive_chunk(
-        &mut self,
-        from: MemberId,
-        chunk: Chunk,
-        out: &mut Outbox,
-    ) {
+    pub(super) fn receive_chunk(&mut self, from: MemberId, chunk: Chunk, out: &mut Outbox) {
         let (group, index) = (self.id, chunk.meta.last.index);
         let acknowledge = |received_bytes, installed| {
             let (term, index) = (chunk.term, chunk.meta.last.index);
@@ -176,11 +168,7 @@ impl<S: StateMachine> Group<S> {
         incoming.writing = true;
         let data = std::mem::take(&mut incoming.buffer).freeze();
         let meta = chunk.meta;
-        out.records.push(Record::Snapshot {
-            group,
-            meta: meta.clone(),
-            data: data.clone(),
-        });
+        out.records.push(Record::Snapshot { group, meta: meta.clone(), data: data.clone() });
         out.installs.push(Install { group, from, term: chunk.term, meta, data });
     }
 

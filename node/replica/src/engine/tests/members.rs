@@ -96,7 +96,9 @@ fn three_become_five_and_three_again_with_nothing_lost() {
     let (three, five) = ([0, 1, 2].map(member), [0, 1, 2, 3, 4].map(member));
     change(&mut net, &three, &five[3..]).unwrap();
     net.until("the learners have caught up", |net| {
-        five[3..].iter().all(|id| net.nodes[id].engine.machine(G0).is_some_and(|journal| journal.lines.len() == 1))
+        five[3..]
+            .iter()
+            .all(|id| net.nodes[id].engine.machine(G0).is_some_and(|journal| journal.lines.len() == 1))
     });
     change(&mut net, &five, &[]).unwrap();
     voters_are(&mut net, &five);

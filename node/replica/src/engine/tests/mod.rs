@@ -60,14 +60,17 @@ impl StateMachine for Journal {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let waiting: Vec<_> = self.waiting.iter().map(|(ticket, until)| format!("{}:{until}", ticket.0)).collect();
+        let waiting: Vec<_> =
+            self.waiting.iter().map(|(ticket, until)| format!("{}:{until}", ticket.0)).collect();
         format!("{}|{}", self.lines.join(","), waiting.join(",")).into_bytes()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), CorruptSnapshot> {
         let text = String::from_utf8(snapshot.to_vec()).unwrap();
         let (lines, waiting) = text.split_once('|').unwrap();
-        let parts = |text: &str| text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let parts = |text: &str| {
+            text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        };
         self.lines = parts(lines);
         self.waiting = parts(waiting)
             .iter()
