@@ -152,7 +152,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Takes room for the next segment ahead of need. True when there is less room than the reserve.
-    pub(super) fn keep_room(&mut self) -> Result<bool, StoreError> {
+    pub(crate) fn keep_room(&mut self) -> Result<bool, StoreError> {
         let free = self.disk.free_bytes().map_err(StoreError::io("measure", "the disk"))?;
         if self.spare_bytes.is_none() && free >= self.settings.segment_bytes {
             let name = segment::name(self.number() + 1);
