@@ -172,8 +172,13 @@ impl Observer {
 
     /// Entries that follow each other agree with all others of their index and term, and replace nothing committed.
     fn appended(&mut self, id: MemberId, group: GroupId, entries: &[Entry]) -> Verdict {
-        let Some(first) = entries.first() else { return Ok(()) };
         let kept = self.written(id, group);
+        // What a snapshot on its way to the disk stands for is not looked at again.
+        let covered = kept.map_or(Index(0), |kept| kept.snapshot.last.index);
+        let entries = &entries[entries.partition_point(|entry| entry.index <= covered)..];
+        let Some(first) = entries.first() else {
+            return Ok(());
+        };
         let before = kept.and_then(|kept| kept.term_at(Index(first.index.0 - 1)));
         let Some(mut term_before) = before.or((first.index == Index(1)).then_some(Term(0))) else {
             let detail = format!("{id} group {} left a gap before {:?}", group.0, first.index);
