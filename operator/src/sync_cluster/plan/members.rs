@@ -93,10 +93,18 @@ fn reset_blocked(world: &World<'_>, peer: Peer) -> Step {
             format!("Member {ordinal}'s data is damaged ({detail}); the others have all of it."),
         );
     }
-    let message = format!(
-        "Member {ordinal}'s data is damaged ({detail}), and the others are no quorum without it: bring them back first, \
-         or bring back its volume from a backup."
-    );
+    // Never a backup of one member's volume: it would have forgotten votes that it gave.
+    let message = if world.valid.replicas > 1 {
+        format!(
+            "Member {ordinal}'s data is damaged ({detail}), and the others are no quorum without it: bring them back \
+             first."
+        )
+    } else {
+        format!(
+            "Member {ordinal}'s data is damaged ({detail}), and nobody else has it: look at its disk, or delete the \
+             resource and its claim to begin without data."
+        )
+    };
     Step::wait(Reason::MemberBlocked, message).after(Duration::from_secs(5))
 }
 
