@@ -50,6 +50,9 @@ pub(super) struct Group<S> {
     pub(super) snapshot: Option<Snapshot>,
     /// Taken, and on its way to the disk.
     pub(super) snapshot_pending: bool,
+    /// Where the latest snapshot given to the disk ends, whether taken here or received: an older one after it
+    /// would take its place there, without the log that leads on from it.
+    pub(super) snapshot_given: Index,
     pub(super) commands: Vec<(Session, Bytes)>,
     pub(super) questions: Vec<(Asker, Bytes)>,
     next_read: u64,
@@ -87,6 +90,7 @@ impl<S: StateMachine> Group<S> {
             log_bytes: 0,
             snapshot: None,
             snapshot_pending: false,
+            snapshot_given: meta.last.index,
             commands: Vec::new(),
             questions: Vec::new(),
             next_read: 0,
@@ -316,7 +320,7 @@ impl<S: StateMachine> Group<S> {
 
     pub(super) fn take_snapshot_if_due(&mut self, settings: &EngineSettings, wanted: bool, out: &mut Outbox) {
         let due = wanted || self.log_bytes > settings.snapshot_after_bytes;
-        let newer = self.snapshot.as_ref().is_none_or(|last| last.meta.last.index < self.applied);
+        let newer = self.snapshot_given < self.applied;
         if !due || !newer || self.snapshot_pending {
             return;
         }
@@ -325,6 +329,7 @@ impl<S: StateMachine> Group<S> {
         };
         self.log_bytes = 0;
         self.snapshot_pending = true;
+        self.snapshot_given = meta.last.index;
         let data = Bytes::from(self.encode_state());
         out.records.push(Record::Snapshot { group: self.id, meta: meta.clone(), data: data.clone() });
         out.snapshots.push((self.id, Snapshot { meta, data }));

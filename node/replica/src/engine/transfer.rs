@@ -166,6 +166,11 @@ impl<S: StateMachine> Group<S> {
             return;
         }
         incoming.writing = true;
+        if index <= self.snapshot_given {
+            // A later one is on its way to the disk.
+            return;
+        }
+        self.snapshot_given = index;
         let data = std::mem::take(&mut incoming.buffer).freeze();
         let meta = chunk.meta;
         out.records.push(Record::Snapshot { group, meta: meta.clone(), data: data.clone() });
