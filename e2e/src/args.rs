@@ -33,7 +33,7 @@ pub struct Up {
 
 #[derive(Clone, Debug, Group)]
 pub struct Test {
-    /// Only the scenarios whose names contain this, and nothing but what they need.
+    /// Only the scenarios whose names contain this (or one of several, with commas between), and what they need.
     #[arg(env = "QUARTET_FILTER")]
     pub filter: Option<String>,
     /// Use the current context of any cluster instead of kind; scenarios that need hosts of kind are left out.

@@ -17,7 +17,8 @@ pub async fn run(paths: &Paths, progress: &Progress, options: &Test) -> Result<E
     let chosen: Vec<_> = match &options.filter {
         None => scenarios::ALL.to_vec(),
         Some(filter) => {
-            scenarios::ALL.iter().filter(|scenario| scenario.name.contains(filter)).copied().collect()
+            let wanted = |name: &str| filter.split(',').any(|part| name.contains(part));
+            scenarios::ALL.iter().filter(|scenario| wanted(scenario.name)).copied().collect()
         }
     };
     if chosen.is_empty() {

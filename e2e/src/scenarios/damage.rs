@@ -73,7 +73,10 @@ pub(super) async fn single(stage: Stage) -> Result<()> {
     let restarted = damage(&cluster, 0).await?;
     let message = cluster.condition("Ready", "False", "MemberBlocked", SOON).await?;
     println!("    {message}");
-    ensure!(message.contains("log-") && message.contains("offset"), "it does not say where: {message}");
+    ensure!(
+        message.contains("log-") && message.contains("offset") && message.contains("nobody else"),
+        "it does not say where: {message}"
+    );
     let client = cluster.member(0).await?;
     throughout("it stays blocked and alive", STAYS, async || {
         let report = cluster.report(0).await?;

@@ -30,9 +30,9 @@ impl Witness {
             let name = name_in(partition, cluster.partitions, "witness");
             let grant = until("a lock for the witness", DEADLINE, async || {
                 client.acquire(&exclusive(&name, OWNER, ttl)).await.context("acquire")
-            });
-            let token = grant.await?.fencing_token;
-            locks.insert(name, token);
+            })
+            .await?;
+            locks.insert(name, grant.fencing_token);
         }
         Ok(Self { ttl, taken, locks })
     }
