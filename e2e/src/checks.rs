@@ -10,7 +10,7 @@ use crate::machine::{rust, tools};
 use crate::paths::Paths;
 use crate::progress::Progress;
 use crate::report::{Outcome, Verdict};
-use crate::sim;
+use crate::{readme, sim};
 
 const DEADLINE: Duration = Duration::from_hours(1);
 
@@ -27,6 +27,8 @@ pub async fn run(paths: &Paths, progress: &Progress, seeds: u64) -> Vec<Outcome>
     let lints = cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     outcomes.push(check(paths, "lints", lints).await);
     outcomes.push(licences(paths).await);
+    // Before the unit tests: those of the chart need helm.
+    outcomes.push(chart(paths, progress).await);
     let unit = cargo(&["test", "--workspace"]);
     outcomes.push(check(paths, "unit-tests", unit).await);
     let crds = cargo(&[
@@ -42,7 +44,7 @@ pub async fn run(paths: &Paths, progress: &Progress, seeds: u64) -> Vec<Outcome>
         "--check",
     ]);
     outcomes.push(check(paths, "crds-up-to-date", crds).await);
-    outcomes.push(chart(paths, progress).await);
+    outcomes.push(readme_try(paths).await);
     let options = Sim { seeds: Some(seeds), seed: None, only: None };
     outcomes.push(check(paths, "simulation", sim::command(paths, &options)).await);
     outcomes
@@ -66,6 +68,12 @@ async fn chart(paths: &Paths, progress: &Progress) -> Outcome {
         anyhow::Ok(lint.logged(&paths.logs().join("check-chart.log")).await?)
     };
     judged(name, started, work.await)
+}
+
+async fn readme_try(paths: &Paths) -> Outcome {
+    let (name, started) = ("readme", Instant::now());
+    println!("==> {name}");
+    judged(name, started, readme::check(paths).await)
 }
 
 /// Compiling cargo-deny takes minutes, so it is used where it is and nowhere else.

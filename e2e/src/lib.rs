@@ -20,6 +20,7 @@ pub mod machine;
 pub mod objects;
 pub mod paths;
 pub mod progress;
+pub mod readme;
 pub mod report;
 pub mod runner;
 pub mod scenarios;

@@ -1,6 +1,7 @@
 //! `cargo e2e bench NAME`: the list of benchmarks. Each writes JSON under target/bench/.
 
 mod http;
+mod operator;
 mod statistics;
 mod synccluster;
 
@@ -22,6 +23,11 @@ struct Benchmark {
 }
 
 const BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "operator",
+        measures: "the operator's memory and processor time with 1 and 20 SyncClusters, and how soon they are Ready",
+        run: |paths, progress| Box::pin(operator::run(paths, progress)),
+    },
     Benchmark {
         name: "synccluster",
         measures: "apply to Ready and failover on kind; failover, locks per second and their cost beside etcd",

@@ -81,11 +81,6 @@ pub(super) async fn refused(stage: Stage) -> Result<()> {
     ensure!(children.is_empty(), "refused, and yet made: {children:?}");
     // Corrected, it comes up.
     let corrected = made.into_iter().find(|subject| subject.name == "image").context("no such case")?;
-    corrected
-        .change(json!({"image": null, "storage": {"size": "64Mi"}}))
-        .await
-        .err()
-        .context("a volume shrank")?;
     corrected.change(json!({"image": null})).await?;
     corrected.wait_ready(READY).await?;
     Ok(())
