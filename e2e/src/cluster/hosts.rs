@@ -82,6 +82,11 @@ pub async fn stop(host: &str) -> Result<()> {
     Ok(())
 }
 
+pub async fn kill(host: &str) -> Result<()> {
+    Command::new("docker").args(["kill", host]).deadline(COMMAND_DEADLINE).text().await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 
 use super::Fault;
-use crate::cluster::hosts::{Host, list, stop};
+use crate::cluster::hosts::{Host, kill, list, stop};
 use crate::wait::until;
 
 /// All hosts that run pods of users.
@@ -21,11 +21,19 @@ pub async fn named(name: &str) -> Result<Host> {
     hosts.into_iter().find(|host| host.name == name).with_context(|| format!("no host {name}"))
 }
 
-/// Stops a host's container: everything on it dies at once.
+/// Shuts a host down: what is on it is told to end, and killed soon after.
 pub async fn stop_host(host: &Host) -> Result<Fault> {
     let mut fault = Fault::new(format!("host {} stopped", host.name));
     fault.undo_with_docker(&["start", &host.name]);
     stop(&host.name).await?;
+    Ok(fault)
+}
+
+/// The host's power fails: nothing on it gets to say goodbye.
+pub async fn power_off(host: &Host) -> Result<Fault> {
+    let mut fault = Fault::new(format!("host {} without power", host.name));
+    fault.undo_with_docker(&["start", &host.name]);
+    kill(&host.name).await?;
     Ok(fault)
 }
 

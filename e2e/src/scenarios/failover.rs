@@ -64,9 +64,10 @@ pub(super) async fn hosts_lost(stage: Stage) -> Result<()> {
     lost.heal().await?;
     stand.well_again(HEALED).await?;
 
+    // Not shut down: its members would hand their leaderships over first.
     let stop = async |target: &Target| {
         let host = hosts::named(&target.host).await?;
-        hosts::stop_host(&host).await.map(Some)
+        hosts::power_off(&host).await.map(Some)
     };
     let lost = stand.lose_leader("host stopped", stop).await?;
     let (host, start) = (hosts::named(&lost.target.host).await?, Timestamp::now());
