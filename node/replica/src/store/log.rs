@@ -125,12 +125,15 @@ impl<D: Disk> Store<D> {
         meta: &SnapshotMeta,
         data: &Bytes,
     ) -> Result<(), StoreError> {
+        // An own one, taken while a received one was on its way here: the newer stands for it.
+        if self.snapshots.get(&group).is_some_and(|newest| *newest >= meta.last.index) {
+            return Ok(());
+        }
         // What comes before it must not be lost when it is kept: its term may be in a hard state not yet synced.
         self.sync()?;
         sealed::write_snapshot(&self.disk, group, meta, data)?;
         self.append(&record::encode_snapshot_taken(group, meta.last))?;
-        let older = self.snapshots.insert(group, meta.last.index).filter(|older| *older != meta.last.index);
-        if let Some(older) = older {
+        if let Some(older) = self.snapshots.insert(group, meta.last.index) {
             let name = sealed::snapshot_name(group, older);
             self.disk.remove(&name).map_err(StoreError::io("remove", &name))?;
         }

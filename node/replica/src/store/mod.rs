@@ -55,7 +55,8 @@ pub enum Record {
         entries: Vec<Entry>,
     },
     /// Replaces the group's older snapshot, and its log up to `meta.last`; the rest of the log stays only if it
-    /// holds `meta.last` (Raft §7). Durable by itself before anything after it in the batch is written.
+    /// holds `meta.last` (Raft §7). Durable by itself before anything after it in the batch is written. Nothing
+    /// happens if a newer one is there.
     Snapshot {
         group: GroupId,
         meta: SnapshotMeta,

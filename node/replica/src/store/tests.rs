@@ -124,6 +124,20 @@ fn a_snapshot_that_the_log_does_not_agree_with_replaces_all_of_it() {
     assert_eq!(indexes(&open(&disk).1, 0), [6, 7]);
 }
 
+/// One is received from the leader while an own one is taken of the state before it.
+#[test]
+fn a_snapshot_never_replaces_a_newer_one() {
+    let (disk, mut store) = begun();
+    write(&mut store, batch(entries(0, 1..=60)));
+    write(&mut store, batch(snapshot(0, 1, 100)));
+    write(&mut store, batch(snapshot(0, 1, 60)));
+    write(&mut store, batch(entries(0, 101..=102)));
+    let (_, opened) = open(&disk);
+    assert_eq!(opened.damage, None);
+    assert_eq!(opened.groups[&GroupId(0)].snapshot, Bytes::from_static(b"state at 100"));
+    assert_eq!(indexes(&opened, 0), [101, 102]);
+}
+
 #[test]
 fn an_entry_larger_than_a_segment_has_a_segment_of_its_own() {
     let (disk, mut store) = begun();
