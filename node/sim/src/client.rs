@@ -61,7 +61,7 @@ impl Client {
         self.asked += 1;
         let name = format!("{}-{}", self.number, self.asked);
         let digest = u128::from(xxhash_rust::xxh3::xxh3_64(format!("{what:?}").as_bytes())).to_be_bytes();
-        let key = keyed.then(|| Key { name, digest });
+        let key = keyed.then_some(Key { name, digest });
         let request = match &what {
             What::Register { register, request: RegisterRequest::Write(value) } => {
                 Request::Execute { group, key, command: register::write(*register, *value) }

@@ -52,7 +52,7 @@ impl Plan {
             keep_entries: rng.below(20),
             requests_max: 256,
             keys_max: 4096,
-            key_lifetime: Duration::from_secs(600),
+            key_lifetime: Duration::from_mins(10),
             time_step_max: Duration::from_millis(rng.between(200, 1500)),
             chunk_bytes: usize::try_from(rng.between(1024, 16_384)).unwrap_or(1024),
         };

@@ -154,7 +154,7 @@ impl World {
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(trace) = &mut self.trace {
-            let mut text = format!("{:>10} us  ", now);
+            let mut text = format!("{now:>10} us  ");
             let _ = write!(text, "{}", line());
             trace.push(text);
         }
@@ -290,13 +290,13 @@ impl World {
         for other in others {
             if self.rng.chance(700) {
                 let wait = self.rng.below(100_000);
-                self.to_member(other, wait, Event::Disconnected { peer: id });
+                self.bring(other, wait, Event::Disconnected { peer: id });
             }
         }
     }
 
     /// Brings an event to the member's present life, later.
-    pub(crate) fn to_member(&mut self, ordinal: u16, wait_us: u64, event: Event) {
+    pub(crate) fn bring(&mut self, ordinal: u16, wait_us: u64, event: Event) {
         if let Some(host) = self.hosts.get(&ordinal) {
             let life = host.life;
             self.after(wait_us, Happening::ToMember { host: ordinal, life, event: Box::new(event) });
@@ -305,7 +305,7 @@ impl World {
 
     pub(crate) fn command(&mut self, ordinal: u16, wait_us: u64, command: MemberCommand) {
         let id = self.request_id();
-        self.to_member(ordinal, wait_us, Event::Command { id, command });
+        self.bring(ordinal, wait_us, Event::Command { id, command });
     }
 
     fn request_id(&mut self) -> RequestId {
@@ -348,7 +348,7 @@ impl World {
                 self.network.heal();
                 self.note(|| "all connections heal".to_owned());
             }
-            Happening::Operate => self.operate()?,
+            Happening::Operate => self.operate(),
             Happening::Calm => self.calm_down()?,
             Happening::Check => {}
         }
@@ -533,7 +533,7 @@ impl World {
         Ok(())
     }
 
-    fn operate(&mut self) -> Verdict {
+    fn operate(&mut self) {
         let reports = self.reports();
         for (leader, command) in self.operator.next(&reports) {
             let wait = self.rng.between(1_000, 500_000);
@@ -548,7 +548,6 @@ impl World {
         }
         let wait = self.rng.between(200_000, 600_000);
         self.after(wait, Happening::Operate);
-        Ok(())
     }
 
     /// Ends members that belong nowhere any more.

@@ -34,11 +34,15 @@ fn nothing_is_violated_and_much_happens() {
 const SEEDS: u64 = 3000;
 
 fn bites(rule: &str, profiles: &[&str], invariants: &[Invariant]) {
-    let broken = BROKEN_RULES.iter().find(|(name, _)| *name == rule).unwrap().1;
-    let tally = batch::sweep(&only(profiles), 0, SEEDS, 2, Some(broken));
-    let failure = tally.failures.first().unwrap_or_else(|| panic!("nobody notices {rule} in {SEEDS} seeds"));
-    let noticed = failure.violation.invariant;
-    assert!(invariants.contains(&noticed), "{rule} was noticed as {}", failure.violation);
+    let broken = BROKEN_RULES.iter().find(|(name, _)| *name == rule).map(|(_, rule)| *rule);
+    assert!(broken.is_some(), "{rule} is a rule");
+    // One thread, so that it is always the same seed that notices.
+    let tally = batch::sweep(&only(profiles), 0, SEEDS, 1, broken);
+    assert!(!tally.failures.is_empty(), "nobody notices {rule} in {SEEDS} seeds");
+    for failure in &tally.failures {
+        let noticed = failure.violation.invariant;
+        assert!(invariants.contains(&noticed), "{rule} was noticed as {}", failure.violation);
+    }
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn a_commit_of_an_earlier_term_is_noticed() {
 
 #[test]
 fn an_append_without_its_check_is_noticed() {
-    bites("skip-consistency-check", &["core-partitions", "core-crashes"], &[Invariant::LogMatching]);
+    bites("skip-consistency-check", &["core-churn"], &[Invariant::LogMatching]);
 }
 
 #[test]

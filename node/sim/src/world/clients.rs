@@ -69,12 +69,12 @@ impl World {
         };
         let wait = self.rng.between(100, 5_000);
         let timeout = Duration::from_micros(timeout_us);
-        self.to_member(to, wait, Event::Request { id: attempt, timeout, request });
+        self.bring(to, wait, Event::Request { id: attempt, timeout, request });
         let patience = timeout_us + self.rng.below(200_000);
         self.after(patience, Happening::TimedOut { client: number, attempt });
         if self.rng.chance(50) {
             let wait = self.rng.below(timeout_us);
-            self.to_member(to, wait, Event::Cancel { id: attempt });
+            self.bring(to, wait, Event::Cancel { id: attempt });
         }
     }
 
