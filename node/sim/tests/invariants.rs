@@ -76,7 +76,7 @@ fn an_append_without_its_check_is_noticed() {
 
 #[test]
 fn a_read_without_its_round_is_noticed() {
-    bites("read-without-round", &["core-partitions"], &[Invariant::Linearizability]);
+    bites("read-without-round", &["chaos"], &[Invariant::Linearizability]);
 }
 
 #[test]
