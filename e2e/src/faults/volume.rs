@@ -24,10 +24,10 @@ rmdir /mnt/quartet-$1/lost+found
 chmod 0777 /mnt/quartet-$1";
 const TAKE_BACK: &str =
     "umount -l /mnt/quartet-$1 2>/dev/null || true; rm -rf /var/quartet-$1.img /mnt/quartet-$1";
-/// All but `$2` KiB of the space, then the rest by writing until it fails when that is 0.
+/// All but `$2` KiB of the space; all that there is when that is 0.
 const FILL: &str = "free=$(df --output=avail -k \"$1\" | tail -1)
-fallocate -l $((free - $2))K \"$1/.ballast\"
-[ \"$2\" != 0 ] || dd if=/dev/zero of=\"$1/.ballast2\" bs=4k 2>/dev/null || true
+dd if=/dev/zero of=\"$1/.ballast\" bs=1k count=$((free - $2)) 2>/dev/null || [ \"$2\" = 0 ]
+[ \"$2\" != 0 ] || dd if=/dev/zero of=\"$1/.ballast2\" bs=1k 2>/dev/null || true
 sync -f \"$1\"";
 const FREE: &str = "rm -f \"$1/.ballast\" \"$1/.ballast2\"";
 const WIPE: &str = "find \"$1\" -mindepth 1 -delete";
