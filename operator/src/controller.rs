@@ -137,7 +137,7 @@ impl Worker {
             Class::Conflict => tracing::debug!(error, ?wait, "somebody was faster"),
             class => tracing::warn!(error, class = class.as_str(), ?wait, "reconciliation failed"),
         }
-        wait
+        recheck_after.map_or(wait, |soon| wait.min(soon))
     }
 }
 

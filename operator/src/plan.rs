@@ -1,7 +1,7 @@
 //! A plan: what one reconciliation will do, as data that can be compared, printed and checked before it acts.
 //!
-//! Kinds build plans in pure functions; `reconcile` carries them out in this order, stopping at the first failure:
-//! `record`, `apply`, `delete`, `calls`. What never lives here: clients, clocks, randomness.
+//! Kinds build plans in pure functions; `reconcile` carries them out in this order: `record`, `apply`, `delete`,
+//! `calls`. Where the record fails nothing is done. What never lives here: clients, clocks, randomness.
 
 use std::{fmt, time::Duration};
 
@@ -48,6 +48,11 @@ impl<Call> Plan<Call> {
             message: message.into(),
             recheck_after: None,
         }
+    }
+
+    /// Something beyond children.
+    pub fn has_steps(&self) -> bool {
+        self.record.is_some() || !self.delete.is_empty() || !self.calls.is_empty()
     }
 }
 

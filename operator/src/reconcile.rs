@@ -52,6 +52,20 @@ pub trait Kind: Send + Sync + 'static {
 
     fn validate(obj: &Self::Resource, seen: &Self::Seen, given: &Given) -> Result<Self::Valid, Vec<Fault>>;
 
+    /// The same for a spec that was accepted before and is kept to, whatever became of what it refers to since. None:
+    /// no spec of this version of the schema.
+    fn restore(accepted: &Self::Resource, given: &Given) -> Option<Self::Valid>;
+
+    /// The accepted spec with those parts of the present one that are in force also where the rest of it is refused.
+    fn in_force(_present: &Self::Resource, accepted: Self::Resource) -> Self::Resource {
+        accepted
+    }
+
+    /// Which field of the resource a field of a child is made of, for the message about it.
+    fn field(_child: ObjectKind, _path: &str) -> String {
+        "spec".to_owned()
+    }
+
     /// `obj` carries the spec that `valid` was made of: the present one, or the last accepted one.
     fn plan(obj: &Self::Resource, valid: &Self::Valid, seen: &Self::Seen, given: &Given) -> Plan<Self::Call>;
 
@@ -138,8 +152,10 @@ pub struct Verdict<'a, K: Kind> {
 pub struct Outcome {
     /// Children whose names belong to objects that are not ours. They are left alone, the rest goes on.
     pub taken: Vec<(ObjectKind, String)>,
-    /// Where the plan stopped.
+    /// The first failure. One of a child keeps no step from being taken that does not need it.
     pub failure: Option<Failure>,
+    /// The record, a deletion or a command failed, and not only a child.
+    pub stuck: bool,
 }
 
 impl Outcome {

@@ -183,7 +183,10 @@ async fn plan(options: Plan) -> anyhow::Result<()> {
 
 async fn show<K: Kind>(context: &Context, namespace: &str, name: &str) -> anyhow::Result<()> {
     match reconcile::look::<K>(context, namespace, name).await {
-        Ok(Some(situation)) => print(&format!("{situation}\n")),
+        Ok(Some(situation)) => match situation.describe(context).await {
+            Ok(text) => print(&format!("{text}\n")),
+            Err(failure) => bail!(failure.chain()),
+        },
         Ok(None) => bail!("{} {name} is not there, or being deleted", K::LABEL),
         Err(failure) => bail!(failure.chain()),
     }

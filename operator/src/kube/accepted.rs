@@ -95,6 +95,10 @@ fn is_ours(metadata: &ObjectMeta, owner_uid: &str) -> bool {
     marked && apply::is_referenced(metadata, owner_uid)
 }
 
+pub fn is_kept(kept: &[Accepted], spec: &Value) -> bool {
+    kept.first().is_some_and(|newest| newest.spec == *spec)
+}
+
 /// What has to be written so that `spec` is the newest accepted one.
 #[derive(Debug, PartialEq)]
 pub struct Change {
@@ -103,7 +107,7 @@ pub struct Change {
 }
 
 pub fn change(kept: &[Accepted], spec: &Value) -> Change {
-    let create = kept.first().is_none_or(|newest| newest.spec != *spec);
+    let create = !is_kept(kept, spec);
     // The new one is made before the old ones go: never none.
     let old = if create { kept } else { kept.get(1..).unwrap_or_default() };
     let delete = old

@@ -1,14 +1,15 @@
-//! Writes: server-side apply of what differs, guarded deletes, patches of the status.
+//! Writes of children: what is missing is created, what differs is applied, and deletes are guarded.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{
     Api,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
-    core::ApiResource,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Context, FIELD_MANAGER, differ, request, request_optional, store};
+use super::{Context, FIELD_MANAGER, differ, owners, request, request_optional, store};
 use crate::{
     failure::{Class, Failure},
     plan::{Child, Deletion},
@@ -68,6 +69,43 @@ pub fn owner_annotation(uid: &str) -> (String, String) {
     (OWNER.to_owned(), uid.to_owned())
 }
 
+/// How a child stands to the live object of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Same,
+    Missing,
+    /// In this field first.
+    Differs(String),
+    /// Ours, and already on its way out.
+    Leaving,
+    Taken,
+    /// An existing object was meant, and this is not it any more.
+    Replaced,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same => f.write_str("as it shall be"),
+            Self::Missing => f.write_str("missing"),
+            Self::Differs(field) => write!(f, "differs in {field}"),
+            Self::Leaving => f.write_str("being deleted"),
+            Self::Taken => f.write_str("the name is taken by an object that is not ours"),
+            Self::Replaced => f.write_str("another object by now"),
+        }
+    }
+}
+
+/// Compares a child with the live object, and changes nothing.
+pub async fn standing(
+    ctx: &Context,
+    owner: &OwnerReference,
+    namespace: &str,
+    child: &Child,
+) -> Result<Standing, Failure> {
+    Ok(compare(ctx, owner, namespace, child).await?.standing)
+}
+
 /// Applies a child if it is ours and differs from the live one in a field that we set.
 pub async fn apply(
     ctx: &Context,
@@ -75,84 +113,116 @@ pub async fn apply(
     namespace: &str,
     child: &Child,
 ) -> Result<Applied, Failure> {
-    let kind = child.object.kind();
-    let name = child.name();
-    let what = format!("apply {kind} {name}");
-    let resource = store::api_resource(kind);
-    let live = store::raw(ctx, &resource, namespace, name).await?;
-    let force = match claim(live.as_ref().map(|live| &live.metadata), &owner.uid, child.existing.as_deref()) {
-        // Not by force: should the name be taken in this very moment, the fields of the other stay as they are.
-        Claim::Free => false,
-        Claim::Ours => true,
-        Claim::Taken => return Ok(Applied::Taken),
-        Claim::Leaving => return Ok(Applied::Unchanged),
-        Claim::Replaced => {
-            return Err(Failure::new(Class::Conflict, format!("{what}: another object by now")));
+    let compared = compare(ctx, owner, namespace, child).await?;
+    let (kind, name) = (child.object.kind(), child.name());
+    match (&compared.standing, compared.live) {
+        (Standing::Same | Standing::Leaving, _) => return Ok(Applied::Unchanged),
+        (Standing::Taken, _) => return Ok(Applied::Taken),
+        (Standing::Replaced, _) => {
+            return Err(Failure::new(Class::Conflict, format!("apply {kind} {name}: another object by now")));
         }
-    };
-    let object =
-        child.object.to_value().map_err(|error| Failure::caused(Class::Invalid, what.clone(), error))?;
-    let desired = complete(object, owner, namespace, child.existing.as_deref());
-    if let Some(live) = &live {
-        let live = serde_json::to_value(live)
-            .map_err(|error| Failure::caused(Class::Invalid, what.clone(), error))?;
-        match differ::difference(&desired, &live) {
-            None => return Ok(Applied::Unchanged),
-            Some(field) => tracing::info!(%kind, name, namespace, field, "the live object differs"),
+        (Standing::Differs(field), Some(mut live)) => {
+            tracing::info!(%kind, name, namespace, field, "the live object differs");
+            if let Some(owned) = owners::as_applied(&live.metadata) {
+                live = owners::write(&compared.api, &live, owned).await?;
+            }
+            match change(&compared.api, name, &live, &compared.desired, false).await {
+                Err(refused) if refused.class == Class::Invalid => {
+                    owners::repair(&compared.api, name, &live, &compared.desired)
+                        .await
+                        .map_err(|_| refused)?;
+                }
+                changed => changed?,
+            }
         }
-    } else {
-        tracing::info!(%kind, name, namespace, "missing");
-    }
-    let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), namespace, &resource);
-    let params = PatchParams { force, ..PatchParams::apply(FIELD_MANAGER) };
-    let applied = request(what, api.patch(name, &params, &Patch::Apply(&desired))).await;
-    match (applied, live) {
-        (Err(refused), Some(live)) if refused.class == Class::Invalid => {
-            repair(&api, name, &live, &desired).await.map_err(|_| refused)?;
+        (Standing::Missing | Standing::Differs(_), _) => {
+            tracing::info!(%kind, name, namespace, "missing");
+            create(&compared.api, name, compared.desired, false).await?;
         }
-        (applied, _) => drop(applied?),
     }
     Ok(Applied::Written)
 }
 
-/// A foreign hand can change the key of a list's entry (a Service's port): the entry is theirs then, ours would come
-/// beside it, and the object would be invalid with both. So the lists are first set to ours alone, then applied.
-async fn repair(
+/// Asks the API server what it would say to this child, and changes nothing.
+pub async fn rehearse(
+    ctx: &Context,
+    owner: &OwnerReference,
+    namespace: &str,
+    child: &Child,
+) -> Result<(), Failure> {
+    let compared = compare(ctx, owner, namespace, child).await?;
+    match (compared.standing, &compared.live) {
+        (Standing::Missing, _) => create(&compared.api, child.name(), compared.desired, true).await,
+        (Standing::Differs(_), Some(live)) => {
+            change(&compared.api, child.name(), live, &compared.desired, true).await
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Compared {
+    api: Api<DynamicObject>,
+    live: Option<DynamicObject>,
+    desired: Value,
+    standing: Standing,
+}
+
+async fn compare(
+    ctx: &Context,
+    owner: &OwnerReference,
+    namespace: &str,
+    child: &Child,
+) -> Result<Compared, Failure> {
+    let unwritable = |error| {
+        Failure::caused(Class::Invalid, format!("form {} {}", child.object.kind(), child.name()), error)
+    };
+    let resource = store::api_resource(child.object.kind());
+    let live = store::raw(ctx, &resource, namespace, child.name()).await?;
+    let object = child.object.to_value().map_err(unwritable)?;
+    let desired = complete(object, owner, namespace, child.existing.as_deref());
+    let claim = claim(live.as_ref().map(|live| &live.metadata), &owner.uid, child.existing.as_deref());
+    let standing = match (claim, &live) {
+        (Claim::Ours, Some(live)) => {
+            let live = serde_json::to_value(live).map_err(unwritable)?;
+            differ::difference(&desired, &live).map_or(Standing::Same, Standing::Differs)
+        }
+        (Claim::Free | Claim::Ours, _) => Standing::Missing,
+        (Claim::Leaving, _) => Standing::Leaving,
+        (Claim::Taken, _) => Standing::Taken,
+        (Claim::Replaced, _) => Standing::Replaced,
+    };
+    let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), namespace, &resource);
+    Ok(Compared { api, live, desired, standing })
+}
+
+/// A true create and no apply: should the name be taken in this very moment, the other's object is not touched.
+async fn create(api: &Api<DynamicObject>, name: &str, desired: Value, dry_run: bool) -> Result<(), Failure> {
+    let what = format!("create {} {name}", kind_of(&desired));
+    let object: DynamicObject = serde_json::from_value(desired)
+        .map_err(|error| Failure::caused(Class::Invalid, what.clone(), error))?;
+    let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
+    request(what, api.create(&params, &object)).await.map(drop)
+}
+
+/// By force, but only while it is the very object that was compared.
+async fn change(
     api: &Api<DynamicObject>,
     name: &str,
     live: &DynamicObject,
     desired: &Value,
+    dry_run: bool,
 ) -> Result<(), Failure> {
-    let mut whole = desired.clone();
-    if let Some(metadata) = whole.get_mut("metadata").and_then(Value::as_object_mut) {
+    let mut guarded = desired.clone();
+    if let Some(metadata) = guarded.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("uid".into(), json!(live.metadata.uid));
-        metadata.insert("resourceVersion".into(), json!(live.metadata.resource_version));
     }
-    let update = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    let what = |step| format!("{step} {name}");
-    request(what("set the lists of"), api.patch(name, &update, &Patch::Merge(&whole))).await?;
-    let force = PatchParams::apply(FIELD_MANAGER).force();
-    let applied = request(what("apply"), api.patch(name, &force, &Patch::Apply(desired))).await?;
-    // As long as we also own the fields as an update, a field that we no longer apply would stay.
-    let Some(owners) = without_updates(&applied.metadata) else { return Ok(()) };
-    let strip = json!({"metadata": {
-        "uid": applied.metadata.uid, "resourceVersion": applied.metadata.resource_version, "managedFields": owners,
-    }});
-    request(what("give up the updated fields of"), api.patch(name, &update, &Patch::Merge(&strip)))
-        .await
-        .map(drop)
+    let params = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
+    let what = format!("apply {} {name}", kind_of(desired));
+    request(what, api.patch(name, &params, &Patch::Apply(&guarded))).await.map(drop)
 }
 
-/// The owners of fields but for our own updates; None when there are none of those.
-fn without_updates(metadata: &ObjectMeta) -> Option<Vec<ManagedFieldsEntry>> {
-    let all = metadata.managed_fields.as_ref()?;
-    let is_update = |entry: &&ManagedFieldsEntry| {
-        entry.manager.as_deref() == Some(FIELD_MANAGER)
-            && entry.operation.as_deref() == Some("Update")
-            && entry.subresource.is_none()
-    };
-    let others: Vec<_> = all.iter().filter(|entry| !is_update(entry)).cloned().collect();
-    (others.len() < all.len()).then_some(others)
+fn kind_of(object: &Value) -> &str {
+    object.get("kind").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// What the frame adds to every child.
@@ -188,49 +258,6 @@ pub async fn delete(ctx: &Context, namespace: &str, deletion: &Deletion) -> Resu
     };
     let what = format!("delete {} {}", deletion.kind, deletion.name);
     request_optional(what, api.delete(&deletion.name, &params)).await.map(|_| ())
-}
-
-/// Merges a patch into the status of the very version that was observed; any other version refuses it.
-pub async fn patch_status(
-    ctx: &Context,
-    resource: &ApiResource,
-    observed: &DynamicObject,
-    status: Value,
-) -> Result<DynamicObject, Failure> {
-    let name = observed.metadata.name.as_deref().unwrap_or_default();
-    let namespace = observed.metadata.namespace.as_deref().unwrap_or_default();
-    let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), namespace, resource);
-    let patch = json!({
-        "metadata": {"uid": observed.metadata.uid, "resourceVersion": observed.metadata.resource_version},
-        "status": status,
-    });
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    let what = format!("write the status of {} {name}", resource.kind);
-    request(what, api.patch_status(name, &params, &Patch::Merge(&patch))).await
-}
-
-/// The JSON merge patch (RFC 7396) that turns `old` into `new`; None when they are the same.
-pub fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
-    let (Value::Object(old), Value::Object(new)) = (old, new) else {
-        return (old != new).then(|| new.clone());
-    };
-    let mut patch = Map::new();
-    for (key, value) in new {
-        match old.get(key) {
-            None => {
-                patch.insert(key.clone(), value.clone());
-            }
-            Some(before) => {
-                if let Some(change) = merge_patch(before, value) {
-                    patch.insert(key.clone(), change);
-                }
-            }
-        }
-    }
-    for key in old.keys().filter(|key| !new.contains_key(*key)) {
-        patch.insert(key.clone(), Value::Null);
-    }
-    (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
 #[cfg(test)]
@@ -300,42 +327,6 @@ mod tests {
         assert_eq!(
             differ::difference(&next, &applied),
             Some("metadata.annotations.quartet.dev/applied".into())
-        );
-    }
-
-    #[test]
-    fn only_our_own_updates_are_given_up() {
-        let entry = |manager: &str, operation: &str, subresource: Option<&str>| ManagedFieldsEntry {
-            manager: Some(manager.into()),
-            operation: Some(operation.into()),
-            subresource: subresource.map(str::to_owned),
-            ..ManagedFieldsEntry::default()
-        };
-        let (apply, theirs) = (entry(FIELD_MANAGER, "Apply", None), entry("kubectl", "Update", None));
-        let status = entry(FIELD_MANAGER, "Update", Some("status"));
-        let owned = |all: &[&ManagedFieldsEntry]| ObjectMeta {
-            managed_fields: Some(all.iter().copied().cloned().collect()),
-            ..ObjectMeta::default()
-        };
-        let update = entry(FIELD_MANAGER, "Update", None);
-        let others = without_updates(&owned(&[&apply, &update, &theirs, &status]));
-        assert_eq!(others, Some(vec![apply.clone(), theirs.clone(), status.clone()]));
-        assert_eq!(without_updates(&owned(&[&apply, &theirs, &status])), None);
-    }
-
-    #[test]
-    fn the_same_status_is_not_written_again() {
-        let status = json!({"conditions": [{"type": "Ready", "status": "True"}], "replicas": 3});
-        assert_eq!(merge_patch(&status, &status), None);
-    }
-
-    #[test]
-    fn a_merge_patch_changes_and_removes() {
-        let old = json!({"a": 1, "gone": {"x": 1}, "deep": {"same": 1, "other": 2}, "list": [1, 2]});
-        let new = json!({"a": 1, "deep": {"same": 1, "other": 3}, "list": [1], "new": true});
-        assert_eq!(
-            merge_patch(&old, &new),
-            Some(json!({"gone": null, "deep": {"other": 3}, "list": [1], "new": true}))
         );
     }
 }

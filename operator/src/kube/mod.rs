@@ -17,6 +17,8 @@ pub mod backoff;
 pub mod differ;
 pub mod events;
 pub mod leader;
+mod owners;
+pub mod status;
 pub mod store;
 pub mod watch;
 
@@ -48,9 +50,7 @@ pub(crate) async fn request<T>(
             let class = class(&error);
             match error {
                 // Its own text has the whole answer in it, twice.
-                kube::Error::Api(status) => {
-                    Err(Failure::caused(class, what, Refusal(status.message.clone())))
-                }
+                kube::Error::Api(status) => Err(Failure::caused(class, what, Refusal::from(*status))),
                 error => Err(Failure::caused(class, what, error)),
             }
         }
@@ -60,8 +60,27 @@ pub(crate) async fn request<T>(
 
 /// What the API server answered, for humans.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Refusal(String);
+#[error("{message}")]
+pub(crate) struct Refusal {
+    message: String,
+    /// Every field that it found fault with, and why.
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+impl Refusal {
+    /// None for a failure that is no answer of the API server's.
+    pub(crate) fn of(failure: &Failure) -> Option<&Self> {
+        std::error::Error::source(failure)?.downcast_ref()
+    }
+}
+
+impl From<kube::core::Status> for Refusal {
+    fn from(status: kube::core::Status) -> Self {
+        let causes = status.details.map(|details| details.causes).unwrap_or_default();
+        let fields = causes.into_iter().map(|cause| (cause.field, cause.message)).collect();
+        Self { message: status.message, fields }
+    }
+}
 
 /// A request whose object may be missing.
 pub(crate) async fn request_optional<T>(

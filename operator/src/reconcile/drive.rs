@@ -1,6 +1,6 @@
 //! The driver itself: what every reconciliation does, whatever the kind.
 
-use std::{fmt, time::Duration};
+use std::{fmt::Write, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
@@ -12,21 +12,24 @@ use super::{Fault, Given, Kind, Outcome, Verdict};
 use crate::{
     failure::{Class, Failure},
     kube::{
-        Context,
+        Context, Refusal,
         accepted::{self, Accepted, Place},
-        apply::{self, Applied},
+        apply::{self, Applied, Standing},
         events::Tone,
-        store,
+        status, store,
     },
-    plan::{Guard, ObjectKind, Plan},
+    plan::{Child, Grounds, Guard, ObjectKind, Plan},
 };
 
 /// Faults may be cured by something that is not watched (a StorageClass, an object of the user's): look again.
 const RECHECK_FAULT: Duration = Duration::from_secs(30);
+/// Of one child: the first say enough.
+const MOST_FAULTS: usize = 4;
 
 /// How a reconciliation ended.
 #[derive(Debug, Default)]
 pub struct Done {
+    /// When to look again at the latest, also after a failure; None: the resync interval, or the failure's own.
     pub recheck_after: Option<Duration>,
     /// The present spec was refused.
     pub refused: bool,
@@ -85,31 +88,77 @@ pub async fn look<K: Kind>(
     };
     let mut seen = K::observe(ctx, &obj).await?;
     let paused = K::paused(&obj);
-    let mut basis = obj.clone();
-    let mut valid = match K::validate(&obj, &seen, &given) {
-        Ok(valid) => Some(valid),
-        Err(found) => {
-            faults.extend(found);
-            None
+    let plan_of = |obj: &K::Resource, valid: &K::Valid, seen: &K::Seen| {
+        if paused {
+            Plan::idle("Paused", "paused is true: the operator does nothing but report")
+        } else {
+            K::plan(obj, valid, seen, &given)
         }
     };
-    if valid.is_none()
+    let mut decided = None;
+    match K::validate(&obj, &seen, &given) {
+        Err(found) => faults.extend(found),
+        Ok(_) if !faults.is_empty() => {}
+        Ok(valid) => {
+            let plan = plan_of(&obj, &valid, &seen);
+            if !paused && !accepted::is_kept(&kept, spec_of(&live)) {
+                faults.extend(rehearse::<K>(ctx, &owner, namespace, &plan).await);
+            }
+            decided = faults.is_empty().then_some((valid, plan));
+        }
+    }
+    if decided.is_none()
         && let Some(accepted) = last_accepted::<K>(&live, &kept)
     {
+        let accepted = K::in_force(&obj, accepted);
         seen = K::observe(ctx, &accepted).await?;
-        // What was accepted once may have become impossible since; then there is nothing to keep to.
-        valid = K::validate(&accepted, &seen, &given).ok();
-        basis = accepted;
+        decided = K::restore(&accepted, &given).map(|valid| {
+            let plan = plan_of(&accepted, &valid, &seen);
+            (valid, plan)
+        });
     }
-    let plan = match (&valid, paused) {
-        (_, true) => Plan::idle("Paused", "paused is true: the operator does nothing but report"),
-        (Some(valid), false) => K::plan(&basis, valid, &seen, &given),
-        (None, false) => refused(&faults),
+    let (valid, plan) = match decided {
+        Some((valid, plan)) => (Some(valid), plan),
+        None => (None, refused(&faults)),
     };
     Ok(Some(Situation { live, obj, seen, kept, faults, valid, plan, given, owner }))
 }
 
-/// Carries out the plan in its order, stopping at the first failure.
+/// What the API server would say to the children of a spec that is not in force yet: a spec that it refuses must not
+/// become the accepted one. Whatever else goes wrong here, applying them will tell.
+async fn rehearse<K: Kind>(
+    ctx: &Context,
+    owner: &OwnerReference,
+    namespace: &str,
+    plan: &Plan<K::Call>,
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for child in &plan.apply {
+        match apply::rehearse(ctx, owner, namespace, child).await {
+            Err(failure) if failure.class == Class::Invalid => {
+                faults.extend(impossible::<K>(child, &failure));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    faults
+}
+
+fn impossible<K: Kind>(child: &Child, failure: &Failure) -> Vec<Fault> {
+    let (kind, name) = (child.object.kind(), child.name());
+    let fault = |field: String, why: &str| Fault {
+        field,
+        reason: "SpecInvalid",
+        message: format!("{kind} {name} would be refused: {why}"),
+    };
+    let fields = Refusal::of(failure).map_or(&[][..], |refusal| &refusal.fields);
+    if fields.is_empty() {
+        return vec![fault(K::field(kind, ""), &failure.chain())];
+    }
+    fields.iter().take(MOST_FAULTS).map(|(path, why)| fault(K::field(kind, path), why)).collect()
+}
+
+/// Carries out the plan in its order.
 async fn execute<K: Kind>(ctx: &Context, situation: &mut Situation<K>) -> Outcome {
     let mut outcome = Outcome::default();
     if let Err(failure) = act(ctx, situation, &mut outcome).await {
@@ -118,55 +167,101 @@ async fn execute<K: Kind>(ctx: &Context, situation: &mut Situation<K>) -> Outcom
     outcome
 }
 
+/// Nothing is done where the intent could not be recorded. After that, what fails keeps nothing else from being
+/// done: a child that the API server refuses must not stop members from being healed.
 async fn act<K: Kind>(
     ctx: &Context,
     situation: &mut Situation<K>,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
+    outcome.stuck = true;
     let guard = Guard { retain: K::retains(&situation.obj), open: K::operation(&situation.obj) };
     situation.plan.lint(guard, K::is_disruptive).map_err(|breach| {
         Failure::caused(Class::Blocked, "refused to carry out a plan of ours: please report it", breach)
     })?;
-    let namespace = situation.live.metadata.namespace.clone().unwrap_or_default();
-    let name = situation.live.metadata.name.clone().unwrap_or_default();
     let count = |action| ctx.metrics.acted(K::LABEL, action);
-
     if let Some(record) = situation.plan.record.clone() {
         write_status(ctx, situation, record.status).await?;
         count("record");
     }
-    if situation.faults.is_empty() && !K::paused(&situation.obj) {
-        let generation = situation.live.metadata.generation.unwrap_or(0);
-        let revision = K::accepted_name(&situation.obj, generation);
-        let place = place::<K>(&namespace, &name, &situation.owner);
-        let spec = situation.live.data.get("spec").unwrap_or(&Value::Null);
-        let kept = accepted::keep(ctx, &place, &situation.kept, &revision, generation, spec).await?;
-        if kept == Applied::Taken {
-            outcome.taken.push((ObjectKind::ControllerRevision, revision));
-        }
-    }
-    // One child that cannot be applied keeps no other from being put back, but nothing further is done.
-    let mut refused = None;
+    let children = apply_children(ctx, situation, outcome).await;
+    // The API server refused a child although the rehearsal passed: such a spec is not kept either.
+    let refused = children.as_ref().is_err_and(|failure| failure.class == Class::Invalid);
+    let kept = if refused { Ok(()) } else { keep(ctx, situation, outcome).await };
+    let steps = take_steps(ctx, situation, children.is_ok()).await;
+    outcome.stuck = steps.is_err();
+    children.and(kept).and(steps)
+}
+
+/// The first failure of several; a refusal before any other.
+async fn apply_children<K: Kind>(
+    ctx: &Context,
+    situation: &Situation<K>,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let namespace = situation.live.metadata.namespace.as_deref().unwrap_or_default();
+    let mut failed: Option<Failure> = None;
     for child in &situation.plan.apply {
-        match apply::apply(ctx, &situation.owner, &namespace, child).await {
+        match apply::apply(ctx, &situation.owner, namespace, child).await {
             Ok(Applied::Unchanged) => {}
-            Ok(Applied::Written) => count("apply"),
+            Ok(Applied::Written) => ctx.metrics.acted(K::LABEL, "apply"),
             Ok(Applied::Taken) => outcome.taken.push((child.object.kind(), child.name().to_owned())),
-            Err(failure) => refused = refused.or(Some(failure)),
+            Err(failure) => {
+                let first = failed
+                    .take()
+                    .filter(|first| first.class == Class::Invalid || failure.class != Class::Invalid);
+                failed = first.or(Some(failure));
+            }
         }
     }
-    if let Some(failure) = refused {
-        return Err(failure);
+    failed.map_or(Ok(()), Err)
+}
+
+/// Keeps an accepted spec, to fall back to.
+async fn keep<K: Kind>(
+    ctx: &Context,
+    situation: &Situation<K>,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    if !situation.faults.is_empty() || K::paused(&situation.obj) {
+        return Ok(());
     }
-    for deletion in &situation.plan.delete {
-        apply::delete(ctx, &namespace, deletion).await?;
-        count("delete");
-    }
-    for call in &situation.plan.calls {
-        K::call(ctx, &situation.obj, &situation.seen, call).await?;
-        count("call");
+    let metadata = &situation.live.metadata;
+    let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
+    let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+    let generation = metadata.generation.unwrap_or(0);
+    let revision = K::accepted_name(&situation.obj, generation);
+    let place = place::<K>(&namespace, &name, &situation.owner);
+    let spec = spec_of(&situation.live);
+    let kept = accepted::keep(ctx, &place, &situation.kept, &revision, generation, spec).await?;
+    if kept == Applied::Taken {
+        outcome.taken.push((ObjectKind::ControllerRevision, revision));
     }
     Ok(())
+}
+
+/// Deletions and commands. A pod is not restarted into settings that could not be written.
+async fn take_steps<K: Kind>(
+    ctx: &Context,
+    situation: &Situation<K>,
+    children_applied: bool,
+) -> Result<(), Failure> {
+    let namespace = situation.live.metadata.namespace.as_deref().unwrap_or_default();
+    let mut result = Ok(());
+    for deletion in &situation.plan.delete {
+        if deletion.grounds == Grounds::Restart && !children_applied {
+            continue;
+        }
+        let deleted = apply::delete(ctx, namespace, deletion).await;
+        deleted.is_ok().then(|| ctx.metrics.acted(K::LABEL, "delete"));
+        result = result.and(deleted);
+    }
+    for call in &situation.plan.calls {
+        let called = K::call(ctx, &situation.obj, &situation.seen, call).await;
+        called.is_ok().then(|| ctx.metrics.acted(K::LABEL, "call"));
+        result = result.and(called);
+    }
+    result
 }
 
 /// The status, also after a failure; written only when it says something new.
@@ -178,19 +273,22 @@ async fn report<K: Kind>(
     tell(ctx, &situation, &outcome).await;
     let verdict =
         Verdict { faults: &situation.faults, valid: situation.valid.as_ref(), plan: &situation.plan };
-    let status = K::status(&situation.obj, &situation.seen, &verdict, &outcome, &situation.given);
-    let status = serde_json::to_value(status).map_err(|error| {
+    let next = K::status(&situation.obj, &situation.seen, &verdict, &outcome, &situation.given);
+    let next = serde_json::to_value(next).map_err(|error| {
         Failure::caused(Class::Invalid, format!("form the status of a {}", K::LABEL), error)
     })?;
     let old = situation.live.data.get("status").cloned().unwrap_or_else(|| json!({}));
-    let written = match apply::merge_patch(&old, &status) {
+    let written = match status::merge_patch(&old, &next) {
         Some(patch) => write_status(ctx, &mut situation, patch).await,
         None => Ok(()),
     };
     let refused = !situation.faults.is_empty();
-    let again = (refused || !outcome.taken.is_empty()).then_some(RECHECK_FAULT);
+    let again = (refused || !outcome.taken.is_empty() || outcome.failure.is_some()).then_some(RECHECK_FAULT);
+    // Steps that fail are tried again after ever longer times; others go on at their own pace, whatever child failed.
+    let pace =
+        situation.plan.recheck_after.filter(|_| outcome.failure.is_none() || situation.plan.has_steps());
     Ok(Done {
-        recheck_after: situation.plan.recheck_after.into_iter().chain(again).min(),
+        recheck_after: pace.into_iter().chain(again).min().filter(|_| !outcome.stuck && written.is_ok()),
         refused,
         // The first failure is the one that matters.
         failure: outcome.failure.or(written.err()),
@@ -203,7 +301,7 @@ async fn write_status<K: Kind>(
     patch: Value,
 ) -> Result<(), Failure> {
     let resource = ApiResource::erase::<K::Resource>(&());
-    situation.live = apply::patch_status(ctx, &resource, &situation.live, patch).await?;
+    situation.live = status::patch(ctx, &resource, &situation.live, patch).await?;
     ctx.metrics.acted(K::LABEL, "status");
     let readable = parse::<K>(&situation.live);
     if let Some(obj) = readable.ok().or_else(|| last_accepted::<K>(&situation.live, &situation.kept)) {
@@ -243,6 +341,10 @@ fn unreadable(error: &serde_json::Error) -> Fault {
 
 fn parse<K: Kind>(live: &DynamicObject) -> Result<K::Resource, serde_json::Error> {
     serde_json::from_value(serde_json::to_value(live)?)
+}
+
+fn spec_of(live: &DynamicObject) -> &Value {
+    live.data.get("spec").unwrap_or(&Value::Null)
 }
 
 /// The live object with the spec that was accepted last.
@@ -287,12 +389,30 @@ fn given(ctx: &Context) -> Given {
     }
 }
 
-/// What would be done, and why, without the contents of objects.
-impl<K: Kind> fmt::Display for Situation<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<K: Kind> Situation<K> {
+    /// What would be done, and why, without the contents of objects. Children that are as they shall be are left out.
+    pub async fn describe(&self, ctx: &Context) -> Result<String, Failure> {
+        let namespace = self.live.metadata.namespace.as_deref().unwrap_or_default();
+        let mut text = String::new();
+        // Writing to a String cannot fail.
         for fault in &self.faults {
-            writeln!(f, "fault {} {}: {}", fault.reason, fault.field, fault.message)?;
+            let _ = writeln!(text, "fault {} {}: {}", fault.reason, fault.field, fault.message);
         }
-        write!(f, "{}", self.plan)
+        let mut shown = self.plan.clone();
+        let mut notes = Vec::new();
+        for child in std::mem::take(&mut shown.apply) {
+            match apply::standing(ctx, &self.owner, namespace, &child).await? {
+                Standing::Same => {}
+                standing => {
+                    notes.push(format!("{}/{}: {standing}", child.object.kind(), child.name()));
+                    shown.apply.push(child);
+                }
+            }
+        }
+        let _ = write!(text, "{shown}");
+        for note in notes {
+            let _ = write!(text, "\n{note}");
+        }
+        Ok(text)
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     failure::Failure,
     kube::Context,
     names,
-    plan::Plan,
+    plan::{ObjectKind, Plan},
     reconcile::{Fault, Given, Kind, Outcome, Verdict},
 };
 
@@ -53,6 +53,20 @@ impl Kind for SyncClusters {
 
     fn validate(obj: &SyncCluster, seen: &Seen, given: &Given) -> Result<Valid, Vec<Fault>> {
         validate::validate(obj, seen, given)
+    }
+
+    fn restore(accepted: &SyncCluster, given: &Given) -> Option<Valid> {
+        validate::restore(accepted, given)
+    }
+
+    /// Whoever sets Retain means it at once, whatever else of the spec is wrong: volumes depend on it.
+    fn in_force(present: &SyncCluster, mut accepted: SyncCluster) -> SyncCluster {
+        accepted.spec.deletion_policy = present.spec.deletion_policy;
+        accepted
+    }
+
+    fn field(child: ObjectKind, path: &str) -> String {
+        validate::field(child, path)
     }
 
     fn plan(obj: &SyncCluster, valid: &Valid, seen: &Seen, given: &Given) -> Plan<Call> {

@@ -219,7 +219,7 @@ impl Look<'_> {
         if let Some(failure) =
             self.outcome.failure.as_ref().filter(|failure| failure.class != Class::Conflict)
         {
-            return is(Reason::StepFailed, failure.to_string());
+            return is(Reason::StepFailed, failure.chain());
         }
         self.members_degraded().unwrap_or_else(|| {
             Observation::new(Type::Degraded, false, Reason::Healthy, "Nothing is wrong that we know of.")

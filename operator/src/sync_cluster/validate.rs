@@ -17,6 +17,7 @@ use quartet_crds::{
 use super::Seen;
 use crate::{
     names,
+    plan::ObjectKind,
     reconcile::{Fault, Given},
 };
 
@@ -42,17 +43,20 @@ pub fn validate(obj: &SyncCluster, seen: &Seen, given: &Given) -> Result<Valid, 
     faults.extend(resource_faults(&spec.resources));
     faults.extend(image_fault(spec));
     faults.extend(template_faults(spec));
-    let (replicas, partitions) = (u16::try_from(spec.replicas), u16::try_from(spec.partitions));
-    let (Ok(replicas @ (1 | 3 | 5 | 7)), Ok(partitions @ 1..=64)) = (replicas, partitions) else {
+    let Some(valid) = restore(obj, given) else {
         let allowed = "replicas must be 1, 3, 5 or 7, and partitions between 1 and 64";
         faults.push(fault("spec.replicas", Reason::SpecInvalid, allowed));
         return Err(faults);
     };
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    Ok(Valid {
-        name,
+    if faults.is_empty() { Ok(valid) } else { Err(faults) }
+}
+
+/// Of a spec that was accepted before: what it refers to may have gone since, and its members live on.
+pub fn restore(obj: &SyncCluster, given: &Given) -> Option<Valid> {
+    let spec = &obj.spec;
+    let (replicas, partitions) = (u16::try_from(spec.replicas).ok()?, u16::try_from(spec.partitions).ok()?);
+    (matches!(replicas, 1 | 3 | 5 | 7) && (1..=64).contains(&partitions)).then(|| Valid {
+        name: obj.metadata.name.clone().unwrap_or_default(),
         namespace: obj.metadata.namespace.clone().unwrap_or_default(),
         uid: obj.metadata.uid.clone().unwrap_or_default(),
         replicas,
@@ -63,6 +67,28 @@ pub fn validate(obj: &SyncCluster, seen: &Seen, given: &Given) -> Result<Valid, 
             .map_or_else(|| given.settings.image_pull_policy.clone(), |policy| policy.as_str().to_owned()),
         spec: spec.clone(),
     })
+}
+
+/// Fields of children and the fields of the spec that they are made of.
+const ORIGINS: [(&str, &str); 9] = [
+    ("spec.template.spec.tolerations", "spec.scheduling.tolerations"),
+    ("spec.template.spec.affinity", "spec.scheduling.affinity"),
+    ("spec.template.spec.topologySpreadConstraints", "spec.scheduling.topologySpread"),
+    ("spec.template.spec.nodeSelector", "spec.scheduling.nodeSelector"),
+    ("spec.template.spec.imagePullSecrets", "spec.imagePullSecrets"),
+    ("spec.template.spec.containers[0].resources", "spec.resources"),
+    ("spec.template.spec.containers[0].image", "spec.image"),
+    ("spec.template.metadata", "spec.podTemplate.metadata"),
+    ("spec.volumeClaimTemplates", "spec.storage"),
+];
+
+/// Which field of the spec a field of a child is made of.
+pub fn field(child: ObjectKind, path: &str) -> String {
+    if child == ObjectKind::PersistentVolumeClaim {
+        return "spec.storage.size".to_owned();
+    }
+    let origin = ORIGINS.iter().find_map(|(theirs, ours)| Some((ours, path.strip_prefix(theirs)?)));
+    origin.map_or_else(|| "spec".to_owned(), |(ours, rest)| format!("{ours}{rest}"))
 }
 
 fn fault(field: impl Into<String>, reason: Reason, message: impl Into<String>) -> Fault {

@@ -30,6 +30,10 @@ struct State {
     /// Operations that the member carried out, in order; a repetition of the last is not counted again.
     operations: Vec<Value>,
     unrecorded: Vec<Value>,
+    /// What objects must not hold: part of their JSON, and the field that is found fault with.
+    impossible: Option<(String, String)>,
+    /// An object that somebody makes right before a request.
+    appearing: Option<(usize, String, Value)>,
 }
 
 #[derive(Clone, Default)]
@@ -79,6 +83,17 @@ impl Api {
         state.objects.insert(path.to_owned(), object);
     }
 
+    /// Somebody makes an object, unless it is there, right before a request.
+    pub(crate) fn appear(&self, request: usize, path: &str, object: Value) {
+        let mut state = self.state.lock().unwrap();
+        state.appearing = Some((state.requests + request, path.to_owned(), object));
+    }
+
+    /// Every object that holds this is refused as invalid in that field.
+    pub(crate) fn refuse(&self, part: &str, field: &str) {
+        self.state.lock().unwrap().impossible = Some((part.to_owned(), field.to_owned()));
+    }
+
     pub(crate) fn fail(&self, request: usize, fault: Fault) {
         let mut state = self.state.lock().unwrap();
         state.fault = Some((state.requests + request, fault));
@@ -109,6 +124,12 @@ impl Api {
         let mut state = self.state.lock().unwrap();
         state.requests += 1;
         let number = state.requests;
+        if let Some((_, at, mut object)) = state.appearing.take_if(|(at, ..)| *at == number)
+            && !state.objects.contains_key(&at)
+        {
+            state.stamp(&mut object);
+            state.objects.insert(at, object);
+        }
         let fault = state.fault.take_if(|(at, _)| *at == number).map(|(_, fault)| fault);
         match fault {
             Some(Fault::Before) => return Err(std::io::Error::other("died before the request")),
@@ -133,6 +154,16 @@ impl State {
         kind: Option<&str>,
         body: &Value,
     ) -> (u16, Value) {
+        let dry_run = query.is_some_and(|query| query.contains("dryRun=All"));
+        let refused = self.impossible.clone().filter(|(part, _)| {
+            *method != Method::GET && !path.ends_with("/status") && body.to_string().contains(part)
+        });
+        if let Some((_, field)) = refused {
+            return (422, invalid(&field));
+        }
+        if dry_run {
+            return (200, body.clone());
+        }
         if *method != Method::GET {
             self.writes.push(format!("{method} {path}"));
         }
@@ -289,6 +320,13 @@ fn missing(path: &str) -> (u16, Value) {
 fn status(code: u16, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
         "reason": "Injected", "message": message})
+}
+
+fn invalid(field: &str) -> Value {
+    let mut answer = status(422, &format!("the object is invalid: {field}: not possible"));
+    answer["details"] =
+        json!({"causes": [{"reason": "FieldValueInvalid", "message": "not possible", "field": field}]});
+    answer
 }
 
 fn respond(code: u16, body: &Value) -> Response<Body> {

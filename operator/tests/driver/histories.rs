@@ -166,7 +166,79 @@ async fn a_spec_that_cannot_even_be_read_does_not_stop_healing() {
     api.edit(CHILD, |child| child["data"]["size"] = json!("7"));
     settle(&api).await;
     assert_eq!(child_size(&api), Some("3".into()));
-    assert_eq!(status(&api)["reason"], "SpecInvalid");
+    assert_eq!(status(&api)["reason"], "SpecInvalid spec");
+}
+
+/// Validation lets it through, but the API server refuses a child made of it.
+#[tokio::test]
+async fn a_spec_whose_children_are_refused_never_comes_into_force_and_does_not_stop_healing() {
+    let api = cluster(3);
+    settle(&api).await;
+    api.refuse(r#""size":"5""#, "data.size");
+    set_spec(&api, &json!({"size": 5, "paused": false}));
+    api.remove(CHILD);
+    settle(&api).await;
+    assert_eq!(status(&api)["reason"], "SpecInvalid spec.size");
+    assert_eq!(child_size(&api), Some("3".into()));
+    assert_eq!(api.operations().len(), 1, "no member was told of it");
+    assert_eq!(
+        api.paths(REVISIONS),
+        ["/apis/apps/v1/namespaces/default/controllerrevisions/demo-accepted-1"]
+    );
+
+    set_spec(&api, &json!({"size": 4, "paused": false}));
+    settle(&api).await;
+    assert_settled(&api, 4, "cured");
+}
+
+#[tokio::test]
+async fn a_first_spec_whose_children_are_refused_makes_nothing() {
+    let api = cluster(5);
+    api.refuse(r#""size":"5""#, "data.size");
+    settle(&api).await;
+    assert_eq!(status(&api)["reason"], "SpecInvalid spec.size");
+    assert!(api.paths(REVISIONS).is_empty() && api.operations().is_empty());
+}
+
+/// An accepted spec whose child is refused later, by a newer API server or a foreign policy.
+#[tokio::test]
+async fn a_child_that_is_refused_keeps_no_member_from_being_told() {
+    let api = cluster(3);
+    settle(&api).await;
+    api.refuse(r#""kind":"ConfigMap""#, "data");
+    api.remove(CHILD);
+    api.remove("/api/v1/namespaces/default/configmaps/member");
+    let mut last = Done::default();
+    for _ in 0..PATIENCE {
+        last = once(&api).await;
+    }
+    assert_eq!(api.operations().len(), 2);
+    assert_eq!(status(&api)["size"], 3);
+    assert_eq!(last.failure.map(|failure| failure.class), Some(Class::Invalid));
+    assert!(last.recheck_after.is_some(), "it does not wait for ever longer");
+}
+
+/// Read as free, and taken by the time of the write.
+#[tokio::test]
+async fn a_name_taken_between_look_and_write_is_not_touched() {
+    let mut raced = 0;
+    for request in 1..20 {
+        let api = cluster(3);
+        let mine = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "demo"}, "data": {"mine": "yes"}});
+        api.appear(request, CHILD, mine);
+        once(&api).await;
+        if api.get(CHILD).is_some_and(|child| child["data"]["mine"] == "yes") {
+            raced += 1;
+            let child = api.get(CHILD).unwrap();
+            assert!(
+                child["metadata"]["ownerReferences"].is_null() && child["data"]["size"].is_null(),
+                "{child}"
+            );
+            settle(&api).await;
+            assert_eq!(status(&api)["reason"], "NameTaken demo");
+        }
+    }
+    assert!(raced > 5, "{raced}");
 }
 
 #[tokio::test]
@@ -271,10 +343,19 @@ async fn a_resource_that_is_being_deleted_is_left_to_the_garbage_collector() {
 async fn a_plan_can_be_printed_without_acting() {
     let api = cluster(3);
     let situation = look::<ToyKind>(&context(&api), "default", "demo").await.unwrap().unwrap();
-    let text = situation.to_string();
+    let text = situation.describe(&context(&api)).await.unwrap();
     assert!(text.contains("Resizing") && text.contains("apply ConfigMap/demo"), "{text}");
-    assert!(text.contains("call resize to 3"), "{text}");
+    assert!(text.contains("ConfigMap/demo: missing") && text.contains("call resize to 3"), "{text}");
     assert_eq!(api.take_writes(), Vec::<String>::new());
+
+    settle(&api).await;
+    let shown = async || {
+        let situation = look::<ToyKind>(&context(&api), "default", "demo").await.unwrap().unwrap();
+        situation.describe(&context(&api)).await.unwrap()
+    };
+    assert!(!shown().await.contains("ConfigMap"), "what is as it shall be is left out");
+    api.edit(CHILD, |child| child["data"]["size"] = json!("8"));
+    assert!(shown().await.contains("ConfigMap/demo: differs in data.size"));
 }
 
 #[tokio::test]

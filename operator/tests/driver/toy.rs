@@ -7,7 +7,7 @@ use kube::{CustomResource, ResourceExt};
 use quartet_operator::{
     failure::{Class, Failure},
     kube::{Context, store},
-    plan::{Child, Plan, Record},
+    plan::{Child, ObjectKind, Plan, Record},
     reconcile::{Fault, Given, Kind, Outcome, Verdict},
 };
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,14 @@ impl Kind for ToyKind {
         Err(vec![Fault { field: "spec.size".into(), reason: "TooLarge", message }])
     }
 
+    fn restore(accepted: &Toy, _: &Given) -> Option<u32> {
+        Some(accepted.spec.size)
+    }
+
+    fn field(_: ObjectKind, path: &str) -> String {
+        path.replace("data.", "spec.")
+    }
+
     fn plan(obj: &Toy, size: &u32, seen: &Seen, given: &Given) -> Plan<Resize> {
         let mut plan = Plan::idle("Settled", "");
         plan.apply.push(Child::new(child(&obj.name_any(), *size)));
@@ -120,6 +128,7 @@ impl Kind for ToyKind {
         _: &Given,
     ) -> ToyStatus {
         let reason = match (verdict.faults.first(), outcome.taken.first()) {
+            (Some(fault), _) if fault.reason == "SpecInvalid" => format!("SpecInvalid {}", fault.field),
             (Some(fault), _) => fault.reason.to_owned(),
             (None, Some((_, name))) => format!("NameTaken {name}"),
             (None, None) => verdict.plan.reason.to_owned(),
