@@ -129,7 +129,7 @@ pub const ALL: &[Scenario] = &[
     ),
     shared(
         "image-change",
-        "a rolling change of the image under load: one member at a time, the one that leads most last, 503s at most",
+        "a rolling change of the image under load: one member at a time, those that lead most late, 503s at most",
         |stage| Box::pin(growth::image(stage)),
     )
     .on_kind(),
