@@ -32,6 +32,10 @@ impl Raft {
         }
         self.elapsed_ticks = self.elapsed_ticks.saturating_add(1);
         if !self.may_stand() {
+            // Nobody tells a learner that it was removed, or that its leader is gone.
+            if self.elapsed_ticks >= self.timeout_ticks {
+                self.leader = None;
+            }
             return;
         }
         let alone = self.is_alone();
