@@ -28,6 +28,13 @@ pub(super) enum Asker {
     Peer { member: MemberId, id: u64 },
 }
 
+/// A command on its way into the log.
+pub(super) struct Waiting {
+    pub(super) asker: Asker,
+    pub(super) session: Session,
+    pub(super) entry: Bytes,
+}
+
 pub(super) struct Snapshot {
     pub(super) meta: SnapshotMeta,
     pub(super) data: Bytes,
@@ -53,7 +60,7 @@ pub(super) struct Group<S> {
     /// Where the latest snapshot given to the disk ends, whether taken here or received: an older one after it
     /// would take its place there, without the log that leads on from it.
     pub(super) snapshot_given: Index,
-    pub(super) commands: Vec<(Session, Bytes)>,
+    pub(super) commands: Vec<Waiting>,
     pub(super) questions: Vec<(Asker, Bytes)>,
     next_read: u64,
     /// Rounds of confirmation under way, and what is asked in each.
@@ -170,7 +177,7 @@ impl<S: StateMachine> Group<S> {
         }
         for read in effects.lost_reads {
             for (asker, _) in self.reads.remove(&read).unwrap_or_default() {
-                out.questions.push((asker, Err(Failure::Unavailable)));
+                out.replies.push((asker, Err(Failure::Unavailable)));
             }
         }
         for to in effects.snapshots {
@@ -249,19 +256,19 @@ impl<S: StateMachine> Group<S> {
         }
         let commands = std::mem::take(&mut self.commands);
         let time = self.read_clock(now);
-        let proposals = commands.iter().map(|(_, data)| Proposal { time, data: data.clone() }).collect();
+        let proposal = |command: &Waiting| Proposal { time, data: command.entry.clone() };
+        let proposals = commands.iter().map(proposal).collect();
         match self.step(now, settings, Input::Propose(proposals), out) {
             Ok(()) => {
                 self.stamped = time;
-                out.proposed.extend(commands.iter().map(|(session, _)| *session));
+                out.proposed.extend(commands.iter().map(|command| command.session));
             }
             Err(refusal) => {
                 let failure = match refusal {
                     Refusal::Full => Failure::Full,
                     _ => Failure::Unavailable,
                 };
-                let refused = commands.into_iter().map(|(session, _)| (self.id, session, Err(failure)));
-                out.settled.extend(refused);
+                out.replies.extend(commands.into_iter().map(|command| (command.asker, Err(failure))));
             }
         }
     }
@@ -277,7 +284,7 @@ impl<S: StateMachine> Group<S> {
         self.reads.insert(read, questions);
         if self.step(now, settings, Input::Read(read), out).is_err() {
             for (asker, _) in self.reads.remove(&read).unwrap_or_default() {
-                out.questions.push((asker, Err(Failure::Unavailable)));
+                out.replies.push((asker, Err(Failure::Unavailable)));
             }
         }
     }
@@ -288,7 +295,7 @@ impl<S: StateMachine> Group<S> {
                 break;
             }
             for (asker, question) in first.remove() {
-                out.questions.push((asker, Ok(self.machine.query(&question))));
+                out.replies.push((asker, Ok(self.machine.query(&question))));
             }
         }
     }

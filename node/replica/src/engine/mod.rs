@@ -29,7 +29,7 @@ use crate::state_machine::{CorruptSnapshot, StateMachine};
 use crate::store::{Batch, Identity, Opened, Written};
 use crate::wire::{Failure, Forwarded, PeerMessage};
 use envelope::Envelope;
-use group::{Asker, Group, Snapshot};
+use group::{Asker, Group, Snapshot, Waiting};
 use members::Birth;
 use outbox::{Install, Outbox};
 use requests::{Leader, Requests, Step};
@@ -127,11 +127,7 @@ impl<S: StateMachine> Engine<S> {
         match event {
             Event::Tick => self.tick(now),
             Event::Message { from, message } => self.receive(now, from, message),
-            Event::Disconnected { peer } => {
-                for sequence in self.requests.sent_to(peer) {
-                    self.requests.finish(now, sequence, Err(Failure::Unavailable));
-                }
-            }
+            Event::Disconnected { peer } => self.requests.disconnected(now, peer),
             Event::Joined { cluster, groups } => self.join(cluster, groups),
             Event::Synced { batch, written } => self.sync(now, batch, &written),
             Event::Request { id, timeout, request } => self.request(now, id, timeout, request),
@@ -236,7 +232,7 @@ impl<S: StateMachine> Engine<S> {
             }
             PeerMessage::Forward { id, group, request, .. } => self.forwarded(from, id, group, request),
             PeerMessage::ForwardReply { id, result } => {
-                self.answers.extend(self.requests.finish(now, id, result));
+                self.answers.extend(self.requests.answered(now, id, result));
             }
             PeerMessage::SnapshotChunk { group, term, meta, total_bytes, offset, data } => {
                 if let Some(group) = self.groups.get_mut(&group) {
@@ -263,15 +259,20 @@ impl<S: StateMachine> Engine<S> {
             self.outbox.send.push(refuse(Failure::Full));
             return;
         }
+        // Only a member of the group has a session in it, and one that was removed must not seem to serve.
+        if !group.raft.configuration().contains(from) {
+            self.outbox.send.push(refuse(Failure::NotMember));
+            return;
+        }
+        let asker = Asker::Peer { member: from, id };
         match request {
-            Forwarded::Query { query } => group.questions.push((Asker::Peer { member: from, id }, query)),
+            Forwarded::Query { query } => group.questions.push((asker, query)),
             Forwarded::Execute { entry } => match Envelope::decode(entry.clone()) {
-                // Only a member of the group has a session in it.
-                Some(envelope) if group.raft.configuration().contains(envelope.session.member) => {
+                Some(envelope) if envelope.session.member == from => {
                     if self.short_of_space && group.machine.may_grow(&envelope.command) {
                         self.outbox.send.push(refuse(Failure::NoSpace));
                     } else {
-                        group.commands.push((envelope.session, entry));
+                        group.commands.push(Waiting { asker, session: envelope.session, entry });
                     }
                 }
                 _ => self.outbox.send.push(refuse(Failure::Unavailable)),
@@ -302,9 +303,11 @@ impl<S: StateMachine> Engine<S> {
         match self.requests.route(now, sequence, leader) {
             Step::Wait => {}
             Step::Propose { command, .. } if self.short_of_space && group.machine.may_grow(&command) => {
-                self.answers.extend(self.requests.finish(now, sequence, Err(Failure::NoSpace)));
+                self.answers.extend(self.requests.refused(now, sequence, Failure::NoSpace));
             }
-            Step::Propose { session, entry, .. } => group.commands.push((session, entry)),
+            Step::Propose { session, entry, .. } => {
+                group.commands.push(Waiting { asker: Asker::Here { sequence }, session, entry });
+            }
             Step::Ask { sequence, query } => group.questions.push((Asker::Here { sequence }, query)),
             Step::Forward { to, message } => self.outbox.send.push((to, message)),
         }
@@ -358,17 +361,18 @@ impl<S: StateMachine> Engine<S> {
             }
             for (group, session, outcome) in std::mem::take(&mut self.outbox.settled) {
                 if self.requests.is_own(session) {
-                    self.answers.extend(self.requests.finish(now, session.sequence, outcome));
-                } else if self.groups.get(&group).is_some_and(Group::leads) || outcome.is_err() {
+                    self.answers.extend(self.requests.finish(session.sequence, outcome));
+                } else if self.groups.get(&group).is_some_and(Group::leads) {
                     let reply = PeerMessage::ForwardReply { id: session.sequence, result: outcome };
                     self.outbox.send.push((session.member, reply));
                 }
             }
-            for (asker, outcome) in std::mem::take(&mut self.outbox.questions) {
+            for (asker, outcome) in std::mem::take(&mut self.outbox.replies) {
                 match asker {
-                    Asker::Here { sequence } => {
-                        self.answers.extend(self.requests.finish(now, sequence, outcome));
-                    }
+                    Asker::Here { sequence } => self.answers.extend(match outcome {
+                        Ok(body) => self.requests.finish(sequence, Ok(body)),
+                        Err(failure) => self.requests.refused(now, sequence, failure),
+                    }),
                     Asker::Peer { member, id } => {
                         self.outbox.send.push((member, PeerMessage::ForwardReply { id, result: outcome }));
                     }

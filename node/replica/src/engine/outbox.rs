@@ -26,8 +26,10 @@ pub(super) struct Outbox {
     pub(super) stood: Vec<GroupId>,
     /// Commands that are in this member's log now.
     pub(super) proposed: Vec<Session>,
+    /// Outcomes of commands.
     pub(super) settled: Vec<(GroupId, Session, Outcome)>,
-    pub(super) questions: Vec<(Asker, Outcome)>,
+    /// Answers to questions, and refusals of what certainly was not done.
+    pub(super) replies: Vec<(Asker, Outcome)>,
     pub(super) fatal: Option<String>,
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Requests {
     boots: u64,
     next_sequence: u64,
     under_way: BTreeMap<u64, Pending>,
+    /// Of each forward that has no answer yet: the request's number.
+    forwards: BTreeMap<u64, u64>,
     by_id: BTreeMap<RequestId, u64>,
     by_group: BTreeSet<(GroupId, u64)>,
     /// When each has to be looked at next.
@@ -44,8 +46,10 @@ struct Pending {
     resend_after: Duration,
     /// Whom it was last passed to.
     sent_to: Option<MemberId>,
-    /// Some log may hold it.
-    attempted: bool,
+    /// Forwards without an answer: of a command, any of them may be in some log.
+    forwards: Vec<u64>,
+    /// Is, or was, in this member's own log.
+    logged: bool,
     /// Is in this member's own log, as the leader of this term: no need to propose it again.
     proposed_in: Option<Term>,
 }
@@ -80,6 +84,7 @@ impl Requests {
             // log: they must not be taken for answers to this one's.
             next_sequence: (boots << SEQUENCE_BITS) + 1,
             under_way: BTreeMap::new(),
+            forwards: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_group: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -116,7 +121,8 @@ impl Requests {
             timer,
             resend_after: RESEND_FIRST,
             sent_to: None,
-            attempted: false,
+            forwards: Vec::new(),
+            logged: false,
             proposed_in: None,
         };
         self.timers.insert((timer, sequence));
@@ -161,15 +167,18 @@ impl Requests {
                 let remaining = pending.deadline.saturating_sub(now).as_millis();
                 let timeout_ms = u32::try_from(remaining).unwrap_or(u32::MAX);
                 let request = match &pending.what {
-                    What::Execute { entry, .. } => {
-                        pending.attempted = true;
-                        Forwarded::Execute { entry: entry.clone() }
-                    }
+                    What::Execute { entry, .. } => Forwarded::Execute { entry: entry.clone() },
                     What::Query { query } => Forwarded::Query { query: query.clone() },
                 };
-                let message =
-                    PeerMessage::Forward { id: sequence, group: pending.group, request, timeout_ms };
-                Step::Forward { to, message }
+                // A number of its own, so that a refusal tells which forward is certainly in no log.
+                let id = self.next_sequence;
+                self.next_sequence += 1;
+                pending.forwards.push(id);
+                self.forwards.insert(id, sequence);
+                Step::Forward {
+                    to,
+                    message: PeerMessage::Forward { id, group: pending.group, request, timeout_ms },
+                }
             }
         }
     }
@@ -177,7 +186,7 @@ impl Requests {
     /// A command of this member is in its own log.
     pub(super) fn proposed(&mut self, session: Session) {
         if let Some(pending) = self.under_way.get_mut(&session.sequence) {
-            pending.attempted = true;
+            pending.logged = true;
         }
     }
 
@@ -185,24 +194,59 @@ impl Requests {
         session.member == self.member && session.boots == self.boots
     }
 
-    /// An outcome has come. `Unavailable` only means that whoever was asked could not help: it is tried again.
-    pub(super) fn finish(
+    /// The outcome, whichever try led to it.
+    pub(super) fn finish(&mut self, sequence: u64, outcome: Outcome) -> Option<(RequestId, Outcome)> {
+        self.end(sequence).map(|pending| (pending.id, outcome))
+    }
+
+    /// A member's answer: a command's outcome goes by the command's own number, all else by the forward's.
+    pub(super) fn answered(
+        &mut self,
+        now: Duration,
+        id: u64,
+        result: Outcome,
+    ) -> Option<(RequestId, Outcome)> {
+        if self.under_way.contains_key(&id) {
+            return self.finish(id, result);
+        }
+        let sequence = self.forwards.remove(&id)?;
+        if let Some(pending) = self.under_way.get_mut(&sequence) {
+            pending.forwards.retain(|forward| *forward != id);
+        }
+        match result {
+            Ok(body) => self.finish(sequence, Ok(body)),
+            Err(failure) => self.refused(now, sequence, failure),
+        }
+    }
+
+    /// One try certainly came to nothing. If that can be said of all tries, the failure may be told; otherwise, and
+    /// when only whoever was asked could not help, it is tried again.
+    pub(super) fn refused(
         &mut self,
         now: Duration,
         sequence: u64,
-        outcome: Outcome,
+        failure: Failure,
     ) -> Option<(RequestId, Outcome)> {
-        if outcome == Err(Failure::Unavailable) {
-            if let Some(pending) = self.under_way.get_mut(&sequence) {
-                pending.proposed_in = None;
-                let soon = pending.deadline.min(now + RESEND_FIRST / 10).min(pending.timer);
-                self.timers.remove(&(pending.timer, sequence));
-                pending.timer = soon;
-                self.timers.insert((soon, sequence));
+        let pending = self.under_way.get_mut(&sequence)?;
+        pending.proposed_in = None;
+        let failure = match failure {
+            Failure::NotMember => pending.failure(),
+            Failure::Full | Failure::NoSpace if !pending.is_in_doubt() => failure,
+            _ => {
+                self.try_soon(now, sequence);
+                return None;
             }
-            return None;
+        };
+        self.finish(sequence, Err(failure))
+    }
+
+    fn try_soon(&mut self, now: Duration, sequence: u64) {
+        if let Some(pending) = self.under_way.get_mut(&sequence) {
+            let soon = pending.deadline.min(now + RESEND_FIRST / 10).min(pending.timer);
+            self.timers.remove(&(pending.timer, sequence));
+            pending.timer = soon;
+            self.timers.insert((soon, sequence));
         }
-        self.end(sequence).map(|pending| (pending.id, outcome))
     }
 
     pub(super) fn cancel(&mut self, id: RequestId) {
@@ -216,6 +260,9 @@ impl Requests {
         self.by_id.remove(&pending.id);
         self.by_group.remove(&(pending.group, sequence));
         self.timers.remove(&(pending.timer, sequence));
+        for forward in &pending.forwards {
+            self.forwards.remove(forward);
+        }
         if let What::Execute { session, .. } = &pending.what {
             self.free_slots.insert(session.slot);
         }
@@ -253,17 +300,31 @@ impl Requests {
 
     fn fail(&mut self, sequence: u64) -> Option<(RequestId, Failure)> {
         let pending = self.end(sequence)?;
-        Some((pending.id, if pending.attempted { Failure::Unknown } else { Failure::Unavailable }))
+        Some((pending.id, pending.failure()))
     }
 
     pub(super) fn of_group(&self, group: GroupId) -> Vec<u64> {
         self.by_group.range((group, 0)..=(group, u64::MAX)).map(|(_, sequence)| *sequence).collect()
     }
 
-    /// What was passed to a member whose connection ended.
-    pub(super) fn sent_to(&self, peer: MemberId) -> Vec<u64> {
+    /// What was passed to a member whose connection ended may be lost: it is tried again.
+    pub(super) fn disconnected(&mut self, now: Duration, peer: MemberId) {
         let sent = self.under_way.iter().filter(|(_, pending)| pending.sent_to == Some(peer));
-        sent.map(|(sequence, _)| *sequence).collect()
+        for sequence in sent.map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
+            self.try_soon(now, sequence);
+        }
+    }
+}
+
+impl Pending {
+    /// Whether some log may hold it.
+    fn is_in_doubt(&self) -> bool {
+        matches!(self.what, What::Execute { .. }) && (self.logged || !self.forwards.is_empty())
+    }
+
+    /// What it fails with when it is given up.
+    fn failure(&self) -> Failure {
+        if self.is_in_doubt() { Failure::Unknown } else { Failure::Unavailable }
     }
 }
 
@@ -304,11 +365,63 @@ mod tests {
         assert_eq!(requests.due(TIMEOUT).0, vec![(RequestId(1), Failure::Unknown)]);
     }
 
+    fn forward(requests: &mut Requests, sequence: u64) -> u64 {
+        let step = requests.route(Duration::ZERO, sequence, Leader::There(PEER));
+        let Step::Forward { message: PeerMessage::Forward { id, .. }, .. } = step else {
+            panic!("not passed on");
+        };
+        id
+    }
+
+    #[test]
+    fn a_request_whose_every_try_was_refused_certainly_did_nothing() {
+        let mut requests = requests();
+        let sequence = begin(&mut requests, 1);
+        for _ in 0..2 {
+            let id = forward(&mut requests, sequence);
+            assert_eq!(requests.answered(Duration::ZERO, id, Err(Failure::Unavailable)), None);
+        }
+        assert_eq!(requests.due(TIMEOUT).0, vec![(RequestId(1), Failure::Unavailable)]);
+        assert!(requests.forwards.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_of_one_try_says_nothing_of_another() {
+        for failure in [Failure::Full, Failure::NoSpace, Failure::Unavailable] {
+            let mut requests = requests();
+            let sequence = begin(&mut requests, 1);
+            let _lost = forward(&mut requests, sequence);
+            let refused = forward(&mut requests, sequence);
+            for _ in 0..2 {
+                // The network may say it twice.
+                assert_eq!(requests.answered(Duration::ZERO, refused, Err(failure)), None);
+            }
+            assert_eq!(requests.due(TIMEOUT).0, vec![(RequestId(1), Failure::Unknown)]);
+            assert!(requests.forwards.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_only_try_s_refusal_is_told() {
+        let told = [
+            (Failure::Full, Failure::Full),
+            (Failure::NoSpace, Failure::NoSpace),
+            (Failure::NotMember, Failure::Unavailable),
+        ];
+        for (failure, told) in told {
+            let mut requests = requests();
+            let sequence = begin(&mut requests, 1);
+            let id = forward(&mut requests, sequence);
+            let answer = requests.answered(Duration::ZERO, id, Err(failure));
+            assert_eq!(answer, Some((RequestId(1), Err(told))));
+        }
+    }
+
     #[test]
     fn a_refused_request_is_soon_tried_again() {
         let mut requests = requests();
         let sequence = begin(&mut requests, 1);
-        assert_eq!(requests.finish(Duration::ZERO, sequence, Err(Failure::Unavailable)), None);
+        assert_eq!(requests.refused(Duration::ZERO, sequence, Failure::Unavailable), None);
         assert_eq!(requests.due(RESEND_FIRST / 10), (vec![], vec![sequence]));
     }
 
@@ -333,7 +446,7 @@ mod tests {
     fn slots_are_used_again_under_a_larger_number() {
         let mut requests = requests();
         let first = begin(&mut requests, 1);
-        assert!(requests.finish(Duration::ZERO, first, Ok(Bytes::new())).is_some());
+        assert!(requests.finish(first, Ok(Bytes::new())).is_some());
         let second = begin(&mut requests, 2);
         assert!(second > first);
         let Step::Propose { session, .. } = requests.route(Duration::ZERO, second, Leader::Here(Term(1)))

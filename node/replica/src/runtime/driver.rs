@@ -1,6 +1,6 @@
 //! The thread that owns the engine.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -93,8 +93,8 @@ struct Loop<S> {
     next_command: u64,
     /// Told to the others once it is durable: by batch.
     identities: VecDeque<(u64, Identity)>,
-    /// Forwards to them could not be sent; the engine does not know yet.
-    unreachable: BTreeSet<MemberId>,
+    /// Forwards that could not be sent, and to whom; the engine does not know yet.
+    unsent: Vec<(MemberId, u64)>,
 }
 
 impl<S: StateMachine> Loop<S> {
@@ -107,7 +107,7 @@ impl<S: StateMachine> Loop<S> {
             commands: BTreeMap::new(),
             next_command: 0,
             identities: VecDeque::new(),
-            unreachable: BTreeSet::new(),
+            unsent: Vec::new(),
         };
         this.begin(opened);
         this
@@ -187,6 +187,8 @@ impl<S: StateMachine> Loop<S> {
         let now = self.now();
         match input {
             Input::Event(event) => self.handle(event),
+            // Who has gone while it waited here certainly does not need it any more.
+            Input::Request { answer, .. } if answer.is_closed() => {}
             Input::Request { id, timeout, request, answer } => match &mut self.member {
                 Member::Acts(engine) => {
                     self.requests.insert(id, answer);
@@ -222,9 +224,7 @@ impl<S: StateMachine> Loop<S> {
 
     fn tick(&mut self) {
         self.handle(Event::Tick);
-        for peer in std::mem::take(&mut self.unreachable) {
-            self.handle(Event::Disconnected { peer });
-        }
+        self.refuse_unsent();
         // Cancellations that found no room.
         let gone: Vec<RequestId> =
             self.requests.iter().filter(|(_, answer)| answer.is_closed()).map(|(id, _)| *id).collect();
@@ -248,12 +248,18 @@ impl<S: StateMachine> Loop<S> {
             let Member::Acts(engine) = &mut self.member else { return };
             let output = engine.take_output(now);
             self.carry(output);
-            if self.unreachable.is_empty() {
+            if self.unsent.is_empty() {
                 return;
             }
-            for peer in std::mem::take(&mut self.unreachable) {
-                self.handle(Event::Disconnected { peer });
-            }
+            self.refuse_unsent();
+        }
+    }
+
+    /// What was not sent was certainly not done.
+    fn refuse_unsent(&mut self) {
+        for (from, id) in std::mem::take(&mut self.unsent) {
+            let message = PeerMessage::ForwardReply { id, result: Err(Failure::Unavailable) };
+            self.handle(Event::Message { from, message });
         }
     }
 
@@ -288,14 +294,12 @@ impl<S: StateMachine> Loop<S> {
     }
 
     fn send(&mut self, to: MemberId, message: PeerMessage) {
-        let is_forward = matches!(message, PeerMessage::Forward { .. });
+        let forward = if let PeerMessage::Forward { id, .. } = message { Some(id) } else { None };
         self.driver.counters.sent(&message);
         if !self.driver.peers.send(to, message) {
             // Raft repeats what is lost; whoever forwarded waits for an answer.
             self.driver.counters.dropped();
-            if is_forward {
-                self.unreachable.insert(to);
-            }
+            self.unsent.extend(forward.map(|id| (to, id)));
         }
     }
 
@@ -328,7 +332,7 @@ impl<S: StateMachine> Loop<S> {
         }
         self.commands.clear();
         self.identities.clear();
-        self.unreachable.clear();
+        self.unsent.clear();
         let identity = new_identity(self.driver.settings.ordinal);
         let opened = self.driver.queue.reset(identity.clone()).await.map_err(|_| "the member has ended")?;
         // The new engine counts its batches from 1: what was synced for the old one is none of them.

@@ -221,6 +221,7 @@ fn put_result(out: &mut BytesMut, result: &Result<Bytes, Failure>) {
             Failure::KeyReused => 3,
             Failure::Full => 4,
             Failure::NoSpace => 5,
+            Failure::NotMember => 6,
         }),
     }
 }
@@ -233,6 +234,7 @@ fn result(read: &mut Reader) -> Result<Result<Bytes, Failure>, Malformed> {
         3 => Err(Failure::KeyReused),
         4 => Err(Failure::Full),
         5 => Err(Failure::NoSpace),
+        6 => Err(Failure::NotMember),
         tag => return Err(Malformed::UnknownTag { what: "result", tag }),
     })
 }

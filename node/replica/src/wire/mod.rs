@@ -105,4 +105,6 @@ pub enum Failure {
     Full,
     #[error("the disk is almost full: only what frees room is accepted")]
     NoSpace,
+    #[error("whoever asks is no member of the group any more: certainly not applied")]
+    NotMember,
 }

@@ -76,6 +76,7 @@ fn every_frame() -> Vec<Frame> {
         reply(Err(Failure::KeyReused)),
         reply(Err(Failure::Full)),
         reply(Err(Failure::NoSpace)),
+        reply(Err(Failure::NotMember)),
         Frame::Message(PeerMessage::SnapshotChunk {
             group: GroupId(2),
             term: Term(3),

@@ -57,7 +57,7 @@ impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         let message = failure.to_string();
         match failure {
-            Failure::Unavailable => Self::unavailable("unavailable", message),
+            Failure::Unavailable | Failure::NotMember => Self::unavailable("unavailable", message),
             Failure::Unknown => Self::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", message, true),
             Failure::KeyReused => Self::conflict("key_reused", &message, false),
             Failure::Full => Self::full("full", &message),

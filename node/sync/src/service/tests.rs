@@ -305,6 +305,7 @@ async fn failures_of_the_replica_say_whether_it_was_applied() {
         (Failure::Unknown, 504, "outcome_unknown", true),
         (Failure::Full, 429, "full", true),
         (Failure::NoSpace, 429, "no_space", true),
+        (Failure::NotMember, 503, "unavailable", true),
     ] {
         bench.member.fail(Some(failure));
         let (got, answer) = bench.post("/lock/acquire", acquire("r", "a")).await;

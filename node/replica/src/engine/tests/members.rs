@@ -132,3 +132,32 @@ fn a_handover_moves_every_leadership_and_loses_no_request() {
     assert_eq!(net.execute(leader, "a"), Ok("1".into()));
     assert!(net.answer(waiting).is_ok());
 }
+
+#[test]
+fn a_removed_member_tells_its_clients_at_once_that_nothing_was_done() {
+    let mut net = Net::founded(&[0, 1, 2]);
+    let (leader, removed) = (net.leader(G0).unwrap(), net.follower(G0));
+    let rest: Vec<_> = net.nodes.keys().copied().filter(|id| *id != removed).collect();
+    change(&mut net, &rest, &[]).unwrap();
+    voters_are(&mut net, &rest);
+    let start = net.now;
+    assert_eq!(net.execute(removed, "a"), Err(Failure::Unavailable));
+    assert_eq!(net.query(removed), Err(Failure::Unavailable));
+    assert!(net.now.saturating_sub(start) < Duration::from_secs(1), "{:?}", net.now.saturating_sub(start));
+    assert_eq!(net.query(leader), Ok(String::new()));
+}
+
+#[test]
+fn a_removed_learner_stops_counting_on_the_leader_that_it_had() {
+    let mut net = Net::founded(&[0, 1, 2]);
+    let voters: Vec<_> = net.nodes.keys().copied().collect();
+    net.start(member(3), Disk::default());
+    change(&mut net, &voters, &[member(3)]).unwrap();
+    voters_are(&mut net, &voters);
+    net.until("it learns", |net| net.query(member(3)).is_ok());
+    change(&mut net, &voters, &[]).unwrap();
+    voters_are(&mut net, &voters);
+    net.until("it knows of no leader", |net| {
+        net.nodes[&member(3)].engine.report().groups[0].leader.is_none()
+    });
+}
