@@ -132,7 +132,12 @@ pub async fn apply(
                         .await
                         .map_err(|_| refused)?;
                 }
-                changed => changed?,
+                Err(failure) => return Err(failure),
+                // An entry of a list that somebody else added is theirs: no apply of ours takes it away.
+                Ok(changed) if differing(&compared.desired, &changed)?.is_some() => {
+                    owners::repair(&compared.api, name, &changed, &compared.desired).await?;
+                }
+                Ok(_) => {}
             }
         }
         (Standing::Missing | Standing::Differs(_), _) => {
@@ -154,7 +159,7 @@ pub async fn rehearse(
     match (compared.standing, &compared.live) {
         (Standing::Missing, _) => create(&compared.api, child.name(), compared.desired, true).await,
         (Standing::Differs(_), Some(live)) => {
-            change(&compared.api, child.name(), live, &compared.desired, true).await
+            change(&compared.api, child.name(), live, &compared.desired, true).await.map(drop)
         }
         _ => Ok(()),
     }
@@ -182,10 +187,7 @@ async fn compare(
     let desired = complete(object, owner, namespace, child.existing.as_deref());
     let claim = claim(live.as_ref().map(|live| &live.metadata), &owner.uid, child.existing.as_deref());
     let standing = match (claim, &live) {
-        (Claim::Ours, Some(live)) => {
-            let live = serde_json::to_value(live).map_err(unwritable)?;
-            differ::difference(&desired, &live).map_or(Standing::Same, Standing::Differs)
-        }
+        (Claim::Ours, Some(live)) => differing(&desired, live)?.map_or(Standing::Same, Standing::Differs),
         (Claim::Free | Claim::Ours, _) => Standing::Missing,
         (Claim::Leaving, _) => Standing::Leaving,
         (Claim::Taken, _) => Standing::Taken,
@@ -211,14 +213,21 @@ async fn change(
     live: &DynamicObject,
     desired: &Value,
     dry_run: bool,
-) -> Result<(), Failure> {
+) -> Result<DynamicObject, Failure> {
     let mut guarded = desired.clone();
     if let Some(metadata) = guarded.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("uid".into(), json!(live.metadata.uid));
     }
     let params = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
     let what = format!("apply {} {name}", kind_of(desired));
-    request(what, api.patch(name, &params, &Patch::Apply(&guarded))).await.map(drop)
+    request(what, api.patch(name, &params, &Patch::Apply(&guarded))).await
+}
+
+fn differing(desired: &Value, live: &DynamicObject) -> Result<Option<String>, Failure> {
+    let live = serde_json::to_value(live).map_err(|error| {
+        Failure::caused(Class::Invalid, format!("read {} as it is", kind_of(desired)), error)
+    })?;
+    Ok(differ::difference(desired, &live))
 }
 
 fn kind_of(object: &Value) -> &str {

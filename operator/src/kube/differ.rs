@@ -21,8 +21,11 @@ const KEYED_LISTS: &[(&str, &[&str])] = &[
     ("imagePullSecrets", &["name"]),
     ("ports", &["containerPort", "port", "protocol"]),
     ("topologySpreadConstraints", &["topologyKey", "whenUnsatisfiable"]),
-    ("ownerReferences", &["uid"]),
+    ("ownerReferences", OWNERS),
 ];
+
+/// Others may own an object too.
+const OWNERS: &[&str] = &["uid"];
 
 /// Maps that the API server drops when they are empty.
 const DROPPED_WHEN_EMPTY: &[&str] =
@@ -103,6 +106,15 @@ fn lists_differ(desired: &[Value], live: &[Value], path: &mut Vec<String>) -> bo
     if keys.is_none() && desired.len() != live.len() {
         return true;
     }
+    // Of an entry that nobody of us made, a container beside ours or one more port of a Service, nothing good comes.
+    let is_ours =
+        |candidate: &Value, keys: &[&str]| desired.iter().any(|item| same_key(item, candidate, keys));
+    if let Some(keys) = keys.filter(|keys| *keys != OWNERS)
+        && let Some(index) = live.iter().position(|candidate| !is_ours(candidate, keys))
+    {
+        path.push(index.to_string());
+        return true;
+    }
     desired.iter().enumerate().any(|(index, item)| {
         let other = match keys {
             Some(keys) => live.iter().find(|candidate| same_key(item, candidate, keys)),
@@ -171,10 +183,20 @@ mod tests {
     }
 
     #[test]
-    fn a_sidecar_of_another_controller_is_not_ours_to_remove() {
+    fn an_entry_beside_ours_is_a_foreign_edit_but_another_owner_is_none() {
         let desired = json!({"containers": [{"name": "node"}]});
-        let live = json!({"containers": [{"name": "injected"}, {"name": "node"}]});
-        assert_eq!(difference(&desired, &live), None);
+        let live = json!({"containers": [{"name": "node"}, {"name": "theirs"}]});
+        assert_eq!(difference(&desired, &live), Some("containers.1".into()));
+
+        let desired = json!({"ports": [{"name": "http", "port": 8100}]});
+        let opened = json!({"ports": [{"name": "http", "port": 8100, "protocol": "TCP"}, {"name": "in", "port": 8199}]});
+        assert_eq!(difference(&desired, &opened), Some("ports.1".into()));
+
+        let desired = json!({"ownerReferences": [{"uid": "ours"}]});
+        assert_eq!(
+            difference(&desired, &json!({"ownerReferences": [{"uid": "theirs"}, {"uid": "ours"}]})),
+            None
+        );
     }
 
     #[test]

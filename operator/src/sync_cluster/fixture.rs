@@ -200,7 +200,7 @@ impl Cluster {
             return (resource, valid);
         }
         resource.spec = self.accepted.clone().expect("a spec that was accepted before");
-        let valid = validate::validate(&resource, &seen, &given).expect("still valid");
+        let valid = validate::restore(&resource, &given).expect("still readable");
         (resource, valid)
     }
 

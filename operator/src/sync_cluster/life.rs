@@ -188,6 +188,20 @@ fn volumes_grow_where_the_class_allows_it() {
 }
 
 #[test]
+fn a_storage_class_that_went_stops_no_healing_and_comes_back_into_force() {
+    let mut cluster = cluster().three_members();
+    let classes = std::mem::take(&mut cluster.classes);
+    cluster.resource.spec.storage.storage_class_name = Some("standard".to_owned());
+    assert_eq!(cluster.condition(Type::Accepted), ("False".to_owned(), "StorageClassNotFound".to_owned()));
+    assert_eq!(cluster.condition(Type::Available).0, "True");
+    cluster.wipe(1);
+    cluster.settle();
+    assert_eq!(roles(&cluster), [MemberRole::Voter; 3]);
+    cluster.classes = classes;
+    assert!(is_of(&cluster, 3));
+}
+
+#[test]
 fn volumes_belong_to_the_resource_only_while_they_shall_go_with_it() {
     let mut cluster = cluster().three_members();
     let owned = |cluster: &Cluster| {

@@ -21,7 +21,7 @@ use quartet_client::admin::{self, MemberClient};
 use quartet_crds::sync_cluster::SyncCluster;
 use serde::de::DeserializeOwned;
 
-use super::{LABEL, Probe, Seen};
+use super::{LABEL, Probe, Seen, seen::is_ready};
 use crate::{
     failure::Failure,
     kube::{Context, apply, store},
@@ -101,22 +101,28 @@ async fn complete(
     Ok(claims)
 }
 
-/// Asks all members at once; each answers within the client's timeout or counts as silent.
+/// Asks all members at once; each answers within the client's timeout or counts as silent. One whose pod is ready is
+/// asked a second time first: a single lost answer is no news.
 async fn probe(ctx: &Context, pods: &BTreeMap<u16, Pod>, secret: Option<&Secret>) -> BTreeMap<u16, Probe> {
     let Some(token) = secret.and_then(token) else { return BTreeMap::new() };
-    let asked: Vec<_> = pods.iter().filter_map(|(ordinal, pod)| Some((*ordinal, address(pod)?))).collect();
+    let asked: Vec<_> =
+        pods.iter().filter_map(|(ordinal, pod)| Some((*ordinal, address(pod)?, is_ready(pod)))).collect();
     stream::iter(asked)
-        .map(|(ordinal, address)| {
+        .map(|(ordinal, address, again)| {
             let member = ctx.members.member(address, token.clone());
-            async move { (ordinal, ask(&member).await) }
+            async move { (ordinal, ask(&member, again).await) }
         })
         .buffer_unordered(PROBES)
         .collect()
         .await
 }
 
-async fn ask(member: &MemberClient) -> Probe {
-    match member.report().await {
+async fn ask(member: &MemberClient, again: bool) -> Probe {
+    let answer = match member.report().await {
+        Err(_) if again => member.report().await,
+        answer => answer,
+    };
+    match answer {
         Ok(report) => Probe::Answered(Box::new(report)),
         Err(error) => Probe::Failed(error.to_string()),
     }
@@ -197,6 +203,36 @@ mod tests {
         );
         assert_eq!(address(&with("Pending", None)), None);
         assert_eq!(address(&with("Failed", Some("10.0.0.1"))), None);
+    }
+
+    /// Whoever asks gets no answer to so many requests, and then a report.
+    async fn asked(lost: usize, again: bool) -> Probe {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            for number in 0.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                if number >= lost {
+                    let report = crate::sync_cluster::fixture::cluster().three_members().seen();
+                    let body = serde_json::to_string(report.report(0).unwrap()).unwrap();
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        let client = admin::AdminClient::new(std::time::Duration::from_secs(10)).unwrap();
+        let probe = ask(&client.member(address, "token"), again).await;
+        server.abort();
+        probe
+    }
+
+    #[tokio::test]
+    async fn a_single_lost_answer_of_a_ready_member_is_no_silence_and_a_second_one_is() {
+        assert!(matches!(asked(1, true).await, Probe::Answered(_)));
+        assert!(matches!(asked(2, true).await, Probe::Failed(_)));
+        assert!(matches!(asked(1, false).await, Probe::Failed(_)));
     }
 
     #[test]

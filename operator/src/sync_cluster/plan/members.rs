@@ -118,11 +118,12 @@ fn is_removed(world: &World<'_>, peer: Peer) -> bool {
                 .filter_map(recorded)
                 .any(|known| known == (peer.ordinal, peer.incarnation))
     });
+    // Committed: another leader might still count on this member otherwise.
     let outside = world.groups.iter().all(|group| {
-        group.leader.is_some()
-            && group.configuration.is_some_and(|now| {
-                !now.voters.contains(&peer) && !now.outgoing.contains(&peer) && !now.learners.contains(&peer)
-            })
+        group.quiet().is_some_and(|(_, report)| {
+            let now = &report.configuration;
+            !now.voters.contains(&peer) && !now.learners.contains(&peer)
+        })
     });
     outside && !being_taken_in && world.serving(peer.ordinal).is_some()
 }
@@ -130,10 +131,11 @@ fn is_removed(world: &World<'_>, peer: Peer) -> bool {
 /// Every group has a leader and a quorum within its reach that does not count this member.
 fn can_lose(world: &World<'_>, peer: Peer) -> bool {
     world.groups.iter().all(|group| {
-        group.configuration.is_some_and(|now| {
+        group.quiet().is_some_and(|(_, report)| {
+            let now = &report.configuration;
             let rest = now.voters.iter().filter(|voter| voter.ordinal != peer.ordinal);
             let needed = usize::from(quorum(u16::try_from(now.voters.len()).unwrap_or(u16::MAX)));
-            now.outgoing.is_empty() && rest.filter(|voter| group.counts_on(**voter)).count() >= needed
+            rest.filter(|voter| group.counts_on(**voter)).count() >= needed
         })
     })
 }

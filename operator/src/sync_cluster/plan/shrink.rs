@@ -18,7 +18,7 @@ use crate::plan::{Deletion, Grounds, ObjectKind};
 pub(super) fn step(world: &World<'_>) -> Option<Step> {
     world.cluster?;
     if let Some((id, operation)) = world.operation_of(OperationKind::Shrink)
-        && world.all_led()
+        && world.all_committed()
         && let Some(to) = operation.to.and_then(|to| u16::try_from(to).ok())
         && world.members_known() <= to
     {

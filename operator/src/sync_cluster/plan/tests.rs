@@ -288,6 +288,26 @@ fn members_leave_the_configurations_before_their_pods_stop_and_their_volumes_go(
     assert_eq!(names, [names::claim("demo", 3), names::claim("demo", 4)]);
 }
 
+/// Should the leader fall before it has committed the removal, the next one may count on the old members again.
+#[test]
+fn a_removal_that_is_not_committed_everywhere_takes_nothing_from_anybody() {
+    let mut cluster = cluster().scaled(5).settled().scaled(3);
+    cluster.reconcile(ALL);
+    cluster.tick();
+    for group in cluster.clusters.values_mut().flatten() {
+        let now = &mut group.configuration;
+        assert_eq!((now.voters.len(), now.outgoing.len()), (3, 0));
+        now.committed = false;
+    }
+    for _ in 0..3 {
+        let plan = cluster.reconcile(ALL);
+        assert!(plan.delete.is_empty() && plan.calls.is_empty(), "{plan}");
+        assert_eq!(cluster.set.as_ref().unwrap().spec.as_ref().unwrap().replicas, Some(5));
+    }
+    cluster.settle();
+    assert_eq!((cluster.pods.len(), cluster.claims.len()), (3, 3));
+}
+
 #[test]
 fn nobody_leaves_while_those_who_stay_are_not_well() {
     let plan = cluster().scaled(5).settled().cut(1).scaled(3).later().plan();

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     names,
     reconcile::Given,
-    sync_cluster::{PEER_PORT, Seen, build::quorum, validate::Valid},
+    sync_cluster::{PEER_PORT, Seen, build::quorum, seen::is_ready, validate::Valid},
 };
 
 pub struct World<'a> {
@@ -51,6 +51,11 @@ impl<'a> World<'a> {
         self.operation().filter(|(_, operation)| operation.kind == kind)
     }
 
+    /// Every group's leader has committed its configuration: what is not in it is not a member any more.
+    pub fn all_committed(&self) -> bool {
+        self.groups.iter().all(|group| group.quiet().is_some())
+    }
+
     pub fn all_led(&self) -> bool {
         self.groups.iter().all(|group| group.leader.is_some())
     }
@@ -69,8 +74,14 @@ impl<'a> World<'a> {
 
     /// One more than the highest ordinal in any configuration that anybody reports.
     pub fn members_known(&self) -> u16 {
-        let configurations =
-            self.seen.reports().flat_map(|report| &report.groups).map(|group| &group.configuration);
+        // A volume of another cluster says nothing about this one.
+        let ours = |report: &&MemberReport| self.cluster.is_none() || report.cluster == self.cluster;
+        let configurations = self
+            .seen
+            .reports()
+            .filter(ours)
+            .flat_map(|report| &report.groups)
+            .map(|group| &group.configuration);
         let leaders = self.groups.iter().filter_map(|group| group.configuration);
         if self.all_led() { highest(leaders) } else { highest(configurations) }
     }
@@ -87,14 +98,14 @@ impl<'a> World<'a> {
         }
         let wanted = match self.operation_of(OperationKind::Shrink) {
             // Volumes of removed members go before new members come.
-            Some((_, shrink)) if self.all_led() => {
+            Some((_, shrink)) if self.all_committed() => {
                 shrink.to.and_then(|to| u16::try_from(to).ok()).unwrap_or(wanted)
             }
             _ => wanted,
         };
         let known = self.members_known();
         let nobody_is_a_member = self.cluster.is_none() && known == 0;
-        if nobody_is_a_member || (self.cluster.is_some() && self.all_led()) {
+        if nobody_is_a_member || (self.cluster.is_some() && self.all_committed()) {
             return wanted.max(known);
         }
         let recorded =
@@ -216,12 +227,6 @@ fn highest<'a>(configurations: impl Iterator<Item = &'a GroupConfiguration>) -> 
         .map(|peer| peer.ordinal + 1)
         .max()
         .unwrap_or(0)
-}
-
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
 }
 
 /// No process runs in it: its containers are terminated, or wait for something that may never come.

@@ -74,7 +74,7 @@ fn a_running_cluster_with_a_bad_spec_is_available_and_not_ready() {
 #[test]
 fn a_taken_name_is_degraded_and_names_the_object() {
     let cluster = cluster().three_members();
-    let outcome = Outcome { taken: vec![(ObjectKind::Service, "demo".into())], failure: None };
+    let outcome = Outcome { taken: vec![(ObjectKind::Service, "demo".into())], ..Outcome::default() };
     let status = after(&cluster, &outcome);
     let (holds, reason, message) = said(&status, Type::Degraded);
     assert_eq!((holds.as_str(), reason.as_str()), ("True", "NameTaken"));
@@ -87,12 +87,13 @@ fn a_taken_name_is_degraded_and_names_the_object() {
 fn a_failed_step_is_told_and_a_conflict_is_not() {
     let cluster = cluster().three_members();
     let failed = |class| {
-        let outcome =
-            Outcome { taken: Vec::new(), failure: Some(Failure::new(class, "apply StatefulSet demo")) };
+        let cause = std::io::Error::other("the quota is used up");
+        let failure = Failure::caused(class, "apply StatefulSet demo", cause);
+        let outcome = Outcome { failure: Some(failure), ..Outcome::default() };
         said(&after(&cluster, &outcome), Type::Degraded)
     };
     assert_eq!(failed(Class::Transient).1, "StepFailed");
-    assert!(failed(Class::Transient).2.contains("apply StatefulSet demo"));
+    assert!(failed(Class::Transient).2.contains("apply StatefulSet demo: the quota is used up"));
     assert_eq!(failed(Class::Conflict).1, "Healthy");
 }
 
