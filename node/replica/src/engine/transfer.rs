@@ -24,8 +24,11 @@ pub(super) struct Outgoing {
     data: Bytes,
     sent: u64,
     acknowledged: u64,
+    /// Without progress.
     quiet_ticks: u32,
     resends: u32,
+    /// A gap was noticed since the last progress, and what follows it has been sent again.
+    rewound: bool,
 }
 
 pub(super) struct Incoming {
@@ -53,7 +56,8 @@ impl<S: StateMachine> Group<S> {
             return;
         };
         let (meta, data) = (snapshot.meta.clone(), snapshot.data.clone());
-        let outgoing = Outgoing { meta, data, sent: 0, acknowledged: 0, quiet_ticks: 0, resends: 0 };
+        let outgoing =
+            Outgoing { meta, data, sent: 0, acknowledged: 0, quiet_ticks: 0, resends: 0, rewound: false };
         self.outgoing.insert(to, outgoing);
         self.send_chunks(to, chunk_bytes, out);
     }
@@ -117,9 +121,14 @@ impl<S: StateMachine> Group<S> {
             return;
         };
         if let Some(received) = received {
-            outgoing.quiet_ticks = 0;
             if received > outgoing.acknowledged {
+                outgoing.quiet_ticks = 0;
                 outgoing.resends = 0;
+                outgoing.rewound = false;
+            } else if !outgoing.rewound {
+                // A piece was lost, or the receiver began anew. Once: each piece behind the gap says the same.
+                outgoing.sent = received;
+                outgoing.rewound = true;
             }
             outgoing.acknowledged = received;
             outgoing.sent = outgoing.sent.max(received);

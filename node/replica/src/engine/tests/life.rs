@@ -168,8 +168,8 @@ fn on_a_disk_that_is_almost_full_only_what_may_grow_is_refused() {
     assert!(net.execute(member(0), "grow").is_ok());
 }
 
-#[test]
-fn a_member_that_was_away_long_gets_a_snapshot_in_pieces() {
+/// One follower down, and more behind than the others' logs reach back.
+fn one_far_behind() -> (Net, MemberId) {
     let mut net = Net::founded(&[0, 1, 2]);
     net.settings.snapshot_after_bytes = 500;
     net.settings.keep_entries = 0;
@@ -185,6 +185,12 @@ fn a_member_that_was_away_long_gets_a_snapshot_in_pieces() {
     for count in 0..50 {
         net.execute(leader, &format!("command {count}")).unwrap();
     }
+    (net, away)
+}
+
+#[test]
+fn a_member_that_was_away_long_gets_a_snapshot_in_pieces() {
+    let (mut net, away) = one_far_behind();
     net.restart(away);
     net.agree();
     assert!(net.chunks > 10, "{} pieces", net.chunks);
@@ -192,4 +198,16 @@ fn a_member_that_was_away_long_gets_a_snapshot_in_pieces() {
     net.crash(away);
     net.restart(away);
     net.agree();
+}
+
+#[test]
+fn a_lost_piece_is_sent_again_as_soon_as_a_later_one_tells() {
+    let (mut net, away) = one_far_behind();
+    net.lose_chunks = 2;
+    net.restart(away);
+    net.until("it is asked for a snapshot", |net| net.chunks > 0);
+    let begun = net.now;
+    net.until("it has arrived", |net| net.lines(away).len() == 50);
+    let took = net.now.saturating_sub(begun);
+    assert!(took < net.settings.tick * 10, "{took:?}");
 }

@@ -136,6 +136,8 @@ struct Net {
     stuck: BTreeSet<MemberId>,
     short_of_space: bool,
     chunks: usize,
+    /// The next so many pieces of snapshots are lost.
+    lose_chunks: usize,
 }
 
 fn member(ordinal: u16) -> MemberId {
@@ -161,6 +163,7 @@ impl Net {
             stuck: BTreeSet::new(),
             short_of_space: false,
             chunks: 0,
+            lose_chunks: 0,
         };
         for ordinal in ordinals {
             net.start(member(*ordinal), Disk::default());
@@ -230,7 +233,13 @@ impl Net {
         }
         for (from, to, message) in sent {
             busy = true;
-            self.chunks += usize::from(message.is_bulk());
+            if message.is_bulk() {
+                self.chunks += 1;
+                if self.lose_chunks > 0 {
+                    self.lose_chunks -= 1;
+                    continue;
+                }
+            }
             if self.cut.contains(&from) || self.cut.contains(&to) {
                 continue;
             }
