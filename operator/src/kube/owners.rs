@@ -78,6 +78,8 @@ pub(super) async fn repair(
     if let Some(metadata) = whole.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("uid".into(), json!(live.metadata.uid));
         metadata.insert("resourceVersion".into(), json!(live.metadata.resource_version));
+        // Others may own it too; that we do is for the apply to say.
+        metadata.remove("ownerReferences");
     }
     let update = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let what = |step| format!("{step} {name}");
