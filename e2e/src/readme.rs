@@ -15,7 +15,10 @@ const COMMAND: &str = "cargo run --release -p quartet-node -- dev";
 const TRY: &str = "eval \"exec $1\" >\"$3\" 2>&1 &
 dev=$!
 trap 'kill $dev && wait $dev || true' EXIT
-curl -sf --retry 60 --retry-delay 1 --retry-all-errors -o /dev/null http://127.0.0.1:8101/readyz
+until curl -sf -o /dev/null http://127.0.0.1:8101/readyz; do
+  kill -0 $dev || { cat \"$3\"; exit 1; }
+  sleep 0.5
+done
 eval \"$2\"";
 
 pub async fn check(paths: &Paths) -> Result<()> {
