@@ -242,20 +242,10 @@ fn be_somebody(
     settings: &RuntimeSettings,
 ) -> Result<(Store<RealDisk>, Identity, Opened), StartError> {
     if opened.damage.is_some() {
-        let unknown = MemberId { ordinal: settings.ordinal, incarnation: 0 };
-        let identity =
-            opened.identity.clone().unwrap_or(Identity { id: unknown, cluster: None, groups: 0, boots: 0 });
+        let identity = opened.identity.clone().unwrap_or_else(|| Identity::unknown(settings.ordinal));
         return Ok((store, identity, opened));
     }
     match opened.identity.clone() {
-        // A founding that was cut off has left the beginning of logs that must not be joined to others.
-        Some(identity) if identity.cluster.is_none() && !opened.groups.is_empty() => {
-            let disk = store.into_disk();
-            Store::wipe(&disk)?;
-            let (mut store, opened) = open_store(disk, settings)?;
-            persist(&mut store, &identity)?;
-            Ok((store, identity, opened))
-        }
         Some(identity) => Ok((store, identity, opened)),
         None => {
             let identity = new_identity(settings.ordinal);

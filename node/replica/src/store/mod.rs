@@ -35,6 +35,17 @@ pub struct Identity {
     pub boots: u64,
 }
 
+impl Identity {
+    /// Of a volume that holds something but cannot be read: not an empty one.
+    pub(crate) fn unknown(ordinal: u16) -> Self {
+        Self { id: MemberId { ordinal, incarnation: 0 }, cluster: None, groups: 0, boots: 0 }
+    }
+
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.id.incarnation == 0
+    }
+}
+
 /// One step's changes, to be written in this order.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -74,6 +85,7 @@ impl Batch {
 #[derive(Debug, Default)]
 pub struct Opened {
     pub identity: Option<Identity>,
+    /// None while the volume belongs to no cluster, whatever a founding that was cut off has written.
     pub groups: BTreeMap<GroupId, OpenedGroup>,
     /// Something durable is missing or changed: the member must not act on the rest.
     pub damage: Option<String>,

@@ -47,7 +47,13 @@ impl<D: Disk> Store<D> {
             snapshots: BTreeMap::new(),
         };
         match store.recover(&mut opened)? {
-            Ok(end) => store.settle(&end)?,
+            Ok(mut end) => {
+                if opened.identity.as_ref().is_none_or(|identity| identity.cluster.is_none()) {
+                    store.forget_groups(&mut end);
+                    opened.groups.clear();
+                }
+                store.settle(&end)?;
+            }
             Err(damage) => {
                 store.damage = Some(damage.clone());
                 opened.damage = Some(damage);
@@ -241,6 +247,20 @@ impl<D: Disk> Store<D> {
         self.free_segments()?;
         self.keep_room()?;
         Ok(())
+    }
+
+    /// A founding that was cut off before the volume belonged to the cluster: the beginning of its logs must not be
+    /// joined to others. The last segment goes on as if nothing had been written to it, and those before it go, so
+    /// that a crash on the way leaves no hole.
+    fn forget_groups(&mut self, end: &mut End) {
+        if let Header::Begun { first_sequence } = segment::decode_header(self.number(), &end.last) {
+            self.next_sequence = first_sequence;
+            end.last.truncate(segment::HEADER_BYTES);
+        }
+        for segment in &mut self.segments {
+            segment.highest.clear();
+        }
+        self.hard_states.clear();
     }
 
     fn is_older_snapshot(&self, name: &str) -> bool {

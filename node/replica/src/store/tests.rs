@@ -124,6 +124,30 @@ fn a_snapshot_that_the_log_does_not_agree_with_replaces_all_of_it() {
     assert_eq!(indexes(&open(&disk).1, 0), [6, 7]);
 }
 
+#[test]
+fn what_a_founding_that_was_cut_off_has_written_is_never_joined_to_another_log() {
+    let (disk, mut store) = begun();
+    let empty = Identity { cluster: None, ..identity() };
+    write(&mut store, Batch { identity: Some(empty.clone()), ..Batch::default() });
+    let voted = HardState { term: Term(9), vote: Some(me()) };
+    write(&mut store, batch(Record::HardState { group: GroupId(0), state: voted }));
+    // More than a segment.
+    write(&mut store, batch(entries(0, 1..=300)));
+    for _ in 0..2 {
+        let (_, opened) = open(&disk);
+        assert_eq!((opened.damage, opened.identity), (None, Some(empty.clone())));
+        assert!(opened.groups.is_empty());
+    }
+    let (mut store, _) = open(&disk);
+    write(&mut store, Batch { identity: Some(identity()), ..Batch::default() });
+    write(&mut store, batch(entries(1, 1..=2)));
+    let (_, opened) = open(&disk);
+    assert_eq!(opened.damage, None);
+    assert_eq!(opened.groups.keys().copied().collect::<Vec<_>>(), [GroupId(1)]);
+    assert_eq!(opened.groups[&GroupId(1)].recovered.hard_state, HardState::default());
+    assert_eq!(indexes(&opened, 1), [1, 2]);
+}
+
 /// One is received from the leader while an own one is taken of the state before it.
 #[test]
 fn a_snapshot_never_replaces_a_newer_one() {
