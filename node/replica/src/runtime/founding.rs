@@ -38,6 +38,8 @@ enum NotYet {
     OtherGroups { id: MemberId, theirs: u16, ours: u16 },
     #[error("member {id} refuses: {why}")]
     Refused { id: MemberId, why: String },
+    #[error("this member's disk is damaged")]
+    Damaged,
     #[error("the plan cannot be kept: {0}")]
     Disk(#[from] StoreError),
     #[error("the data directory cannot be opened: {0}")]
@@ -83,6 +85,9 @@ impl Founding {
     }
 
     async fn attempt(&self) -> Result<Outcome, NotYet> {
+        if self.identity.borrow().is_unknown() {
+            return Err(NotYet::Damaged);
+        }
         let mut answers = Vec::new();
         for (ordinal, address) in &self.peers {
             answers.push(self.ask(*ordinal, address).await?);

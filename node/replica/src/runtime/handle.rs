@@ -127,11 +127,16 @@ impl Handle {
         let timeout = deadline.saturating_duration_since(Instant::now());
         place.send(Input::Request { id, timeout, request, answer });
         let cancel = CancelOnDrop { inputs: &self.inputs, id };
-        let result = wait.await.unwrap_or(Err(if_lost));
+        // The member answers by the deadline, unless it hangs (on its disk, say): then it may still do it.
+        let answered = tokio::time::timeout_at(deadline + OVERDUE, wait).await;
+        let Ok(answer) = answered else { return Err(if_lost) };
         std::mem::forget(cancel);
-        result
+        answer.unwrap_or(Err(if_lost))
     }
 }
+
+/// How much later than it should a member may answer.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// Whoever drops the future no longer waits.
 struct CancelOnDrop<'a> {
@@ -143,5 +148,23 @@ impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         // If there is no room the driver notices by itself, at a tick, that nobody waits.
         let _ = self.inputs.try_send(Input::Cancel { id: self.id });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_member_that_hangs_keeps_nobody_waiting() {
+        let (inputs, _nobody_reads) = mpsc::channel(1);
+        let (_, identity) = watch::channel(Identity::unknown(0));
+        let peers = Peers::new(inputs.clone(), identity.clone(), 1);
+        let handle = Handle::new(inputs, identity, Arc::default(), peers, PathBuf::new());
+        let soon = Duration::from_millis(1);
+        let (group, nothing) = (GroupId(0), Bytes::new());
+        let answered = handle.execute(group, nothing.clone(), None, soon);
+        assert_eq!(answered.await, Err(Failure::Unknown), "it lies there and may be done yet");
+        assert_eq!(handle.query(group, nothing, soon).await, Err(Failure::Unavailable), "no room");
     }
 }

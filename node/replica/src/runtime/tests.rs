@@ -327,9 +327,16 @@ async fn a_damaged_member_says_so_does_nothing_and_is_empty_after_a_reset() {
     let member = Member::start(settings).await;
     let report = member.handle.report().await;
     assert!(report.damage.is_some_and(|why| why.contains(name)));
+    let somebody = new_identity(9);
+    let address = member.settings.listen.to_string();
+    assert!(
+        transport::ask(&address, &somebody, GROUPS).await.is_err(),
+        "it does not pass for an empty member"
+    );
     assert_eq!(member.says(0, "no").await, Err(Failure::Unavailable));
     assert!(member.handle.reset(old.incarnation).await.is_err(), "its incarnation is not known any more");
     member.handle.reset(0).await.unwrap();
+    assert!(transport::ask(&address, &somebody, GROUPS).await.is_ok());
     let report = member.handle.report().await;
     assert_eq!((report.damage, report.cluster), (None, None));
     assert_ne!(report.id, old);
@@ -360,4 +367,37 @@ async fn without_a_quorum_a_request_is_answered_in_time_and_one_that_nobody_wait
     let waits = member.handle.execute(GroupId(0), Bytes::from_static(b"dropped"), None, LONG);
     assert!(timeout(Duration::from_millis(50), waits).await.is_err());
     timeout(LONG, members.remove(0).running.stop()).await.expect("it stops");
+}
+
+const DATA_OF_CHILD: &str = "QUARTET_TEST_DATA_OF_CHILD";
+
+#[test]
+fn an_error_of_the_disk_ends_the_process() {
+    use std::os::unix::process::ExitStatusExt;
+
+    if let Some(data) = std::env::var_os(DATA_OF_CHILD) {
+        return live_on_a_disk_that_fails(Path::new(&data));
+    }
+    let data = TempDir::new().unwrap();
+    let name = "runtime::tests::an_error_of_the_disk_ends_the_process";
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(DATA_OF_CHILD, data.path())
+        .output()
+        .unwrap();
+    assert_eq!(child.status.signal(), Some(6), "SIGABRT: {child:?}");
+    assert!(String::from_utf8_lossy(&child.stderr).contains("the disk failed"), "{child:?}");
+}
+
+/// In a process of its own. Comes back only if the member goes on all the same.
+fn live_on_a_disk_that_fails(data: &Path) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let settings = RuntimeSettings { peers: None, ..cluster_settings(1, data).remove(0) };
+        let found = open(&settings).unwrap();
+        std::fs::remove_dir_all(&settings.data).unwrap();
+        let listener = TcpListener::bind(settings.listen).await.unwrap();
+        let (handle, _running) = launch(settings, found, listener, |_| Words::default()).unwrap();
+        let _ = handle.execute(GroupId(0), Bytes::new(), None, LONG).await;
+    });
 }

@@ -66,6 +66,10 @@ impl Listener {
         let (mut incoming, mut out) = connection::split(stream)?;
         let theirs = incoming.hello().await?;
         let own = self.identity.borrow().clone();
+        if own.is_unknown() {
+            // It would seem to be empty, and a cluster could be founded over what it has lost.
+            return Err(Trouble::Refused("this member's disk does not tell who it is".to_owned()));
+        }
         let answer = connection::hello(&own, self.groups, Some(theirs.from), theirs.bulk);
         connection::put(&mut out, &Frame::Hello(answer)).await?;
         let Some(to) = theirs.to else { return Ok((theirs, incoming, out)) };
