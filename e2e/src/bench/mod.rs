@@ -1,5 +1,6 @@
-//! `cargo e2e bench NAME`: the list of benchmarks. Each writes JSON under target/bench/.
+//! `cargo e2e bench NAME`: the list of benchmarks. Each writes JSON and a PNG of it under target/bench/.
 
+mod chart;
 mod http;
 mod operator;
 mod statistics;
@@ -14,12 +15,14 @@ use serde_json::Value;
 use crate::args::Bench;
 use crate::paths::Paths;
 use crate::progress::Progress;
+use chart::{Bar, Chart};
 
 /// A benchmark and what it measures.
 struct Benchmark {
     name: &'static str,
     measures: &'static str,
     run: for<'a> fn(&'a Paths, &'a Progress) -> LocalBoxFuture<'a, Result<Value>>,
+    charts: fn(&Value) -> Vec<Chart>,
 }
 
 const BENCHMARKS: &[Benchmark] = &[
@@ -27,16 +30,19 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "operator",
         measures: "the operator's memory and processor time with 1 and 20 SyncClusters, and how soon they are Ready",
         run: |paths, progress| Box::pin(operator::run(paths, progress)),
+        charts: numbers,
     },
     Benchmark {
         name: "synccluster",
         measures: "apply to Ready and failover on kind; failover, locks per second and their cost beside etcd",
         run: |paths, progress| Box::pin(synccluster::run(paths, progress)),
+        charts: |result| synccluster::charts(&result["beside_etcd"]),
     },
     Benchmark {
         name: "synccluster-peers",
         measures: "of these, what needs no cluster: processes of this machine beside etcd's",
         run: |paths, progress| Box::pin(synccluster::peers(paths, progress)),
+        charts: synccluster::charts,
     },
 ];
 
@@ -56,6 +62,30 @@ pub async fn run(paths: &Paths, progress: &Progress, options: &Bench) -> Result<
     let text = serde_json::to_string_pretty(&result)?;
     std::fs::create_dir_all(path.parent().context("the file is in a folder")?)?;
     std::fs::write(&path, format!("{text}\n")).with_context(|| format!("write {}", path.display()))?;
-    progress.finish(&format!("written to {}", path.display()));
+    let picture = path.with_extension("png");
+    std::fs::write(&picture, chart::png(&(benchmark.charts)(&result)))
+        .with_context(|| format!("write {}", picture.display()))?;
+    progress.finish(&format!("written to {} and {}", path.display(), picture.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A chart of each object's numbers.
+fn numbers(result: &Value) -> Vec<Chart> {
+    let mut charts = Vec::new();
+    collect("", result, &mut charts);
+    charts
+}
+
+fn collect(title: &str, value: &Value, charts: &mut Vec<Chart>) {
+    let Some(fields) = value.as_object() else { return };
+    let bars: Vec<_> = fields
+        .iter()
+        .filter_map(|(name, value)| Some(Bar::new(name.replace('_', " "), value.as_f64()?)))
+        .collect();
+    if !bars.is_empty() {
+        charts.push(Chart { title: title.to_owned(), bars });
+    }
+    for (name, value) in fields {
+        collect(&format!("{title} {}", name.replace('_', " ")), value, charts);
+    }
 }

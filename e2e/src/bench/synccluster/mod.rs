@@ -7,6 +7,7 @@ mod throughput;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::chart::{Bar, Chart};
 use crate::args::Up;
 use crate::cluster::images;
 use crate::machine::lock::RunLock;
@@ -69,4 +70,29 @@ async fn beside_etcd(paths: &Paths, progress: &Progress) -> Result<Value> {
         "etcd": "3.6.5, its defaults: heartbeats every 100 ms, elections after 1 s",
         "throughput": throughput, "failover": failover,
     }))
+}
+
+/// Of the figures beside etcd's.
+pub(super) fn charts(result: &Value) -> Vec<Chart> {
+    let rows = |table: &Value| table.as_array().cloned().unwrap_or_default();
+    let name = |row: &Value| row["system"].as_str().unwrap_or_default().to_owned();
+    let chart = |title: &str, field: &str| {
+        let bars = rows(&result["throughput"]).into_iter().map(|row| {
+            let label = format!("{} - {}", name(&row), row["clients"]);
+            Bar::new(label, row[field].as_f64().unwrap_or_default())
+        });
+        Chart { title: title.to_owned(), bars: bars.collect() }
+    };
+    let failover = rows(&result["failover"]).into_iter().flat_map(|row| {
+        ["median_s", "worst_s"].map(|field| {
+            let label = format!("{} - {}", name(&row), field.trim_end_matches("_s"));
+            Bar::new(label, row["failover"][field].as_f64().unwrap_or_default())
+        })
+    });
+    vec![
+        chart("lock and unlock per second, by clients", "lock_and_unlock_per_s"),
+        chart("median of one, in ms", "median_ms"),
+        chart("processor time of the members for one, in us", "cpu_us_per_lock_and_unlock"),
+        Chart { title: "failover, in seconds".to_owned(), bars: failover.collect() },
+    ]
 }
