@@ -30,7 +30,11 @@ pub mod command {
 /// Does nothing: it is sent under an idempotency key to the key's own partition, which thereby remembers what the
 /// key stands for, whatever partition the request itself goes to.
 #[derive(Clone, PartialEq, Message)]
-pub struct Reserve {}
+pub struct Reserve {
+    /// For a request that is accepted also while the disk is almost full.
+    #[prost(bool, tag = "1")]
+    pub urgent: bool,
+}
 
 /// An empty one is answered too: it shows that the partition serves.
 #[derive(Clone, PartialEq, Message)]
@@ -115,7 +119,7 @@ impl StateMachine for Partition {
                 self.locks.apply(at, command, &mut answers);
                 settle(answers, settled);
             }
-            Ok(Some(command::Kind::Reserve(Reserve {}))) => settled.settle(at.index, Bytes::new()),
+            Ok(Some(command::Kind::Reserve(Reserve { .. }))) => settled.settle(at.index, Bytes::new()),
             // It is in the log all the same, so every member says the same.
             Ok(None) => settled.refuse(at.index, unsupported("this version does not know the command")),
             Err(error) => {
@@ -125,13 +129,11 @@ impl StateMachine for Partition {
         self.observe();
     }
 
-    /// Everything but an acquisition frees room, or moves the end of what there is.
     fn may_grow(&self, command: &[u8]) -> bool {
         match Command::decode(command).map(|command| command.kind) {
-            Ok(Some(command::Kind::Lock(command))) => {
-                matches!(command.kind, None | Some(lock::command::Kind::Acquire(_)))
-            }
-            Ok(Some(command::Kind::Reserve(Reserve {})) | None) | Err(_) => true,
+            Ok(Some(command::Kind::Lock(command))) => command.may_grow(),
+            Ok(Some(command::Kind::Reserve(Reserve { urgent }))) => !urgent,
+            Ok(None) | Err(_) => true,
         }
     }
 

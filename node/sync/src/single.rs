@@ -27,6 +27,7 @@ struct State {
     waiting: BTreeMap<(u16, u64), Asked>,
     keys: BTreeMap<(u16, String), Remembered>,
     failing: Option<Failure>,
+    short_of_space: bool,
     commands: Vec<MemberCommand>,
     cluster: Option<u128>,
 }
@@ -49,6 +50,7 @@ impl Single {
             waiting: BTreeMap::new(),
             keys: BTreeMap::new(),
             failing: None,
+            short_of_space: false,
             commands: Vec::new(),
             cluster: Some(9),
         })))
@@ -61,6 +63,11 @@ impl Single {
     /// Every request fails so, until it is told otherwise.
     pub(crate) fn fail(&self, failure: Option<Failure>) {
         self.with(|state| state.failing = failure);
+    }
+
+    /// Its disk is almost full.
+    pub(crate) fn fill_disk(&self) {
+        self.with(|state| state.short_of_space = true);
     }
 
     /// As if its volume were new.
@@ -120,6 +127,9 @@ impl State {
     ) -> Result<oneshot::Receiver<Answer>, Failure> {
         if let Some(failure) = self.failing {
             return Err(failure);
+        }
+        if self.short_of_space && self.partitions[usize::from(group)].may_grow(command) {
+            return Err(Failure::NoSpace);
         }
         let (tell, told) = oneshot::channel();
         if let Some(key) = &key

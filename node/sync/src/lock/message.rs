@@ -17,6 +17,13 @@ pub struct Command {
     pub kind: Option<command::Kind>,
 }
 
+impl Command {
+    /// Everything but an acquisition frees room, or moves the end of what there is.
+    pub fn may_grow(&self) -> bool {
+        matches!(self.kind, None | Some(command::Kind::Acquire(_)))
+    }
+}
+
 pub mod command {
     use super::{Acquire, CancelWait, Oneof, Release, ReleaseOwner, Renew};
 

@@ -46,20 +46,21 @@ impl<M: Member> Replicated<M> {
         key: Option<Key>,
         timeout: Duration,
     ) -> Result<lock::answer::Kind, NotExecuted> {
+        let command = command.into();
         if let Some(key) = &key {
-            self.reserve(key, group).await?;
+            self.reserve(key, group, Reserve { urgent: !command.may_grow() }).await?;
         }
-        let command = encode(command::Kind::Lock(command.into()));
+        let command = encode(command::Kind::Lock(command));
         let answer = self.member.execute(group, command, key, timeout).await.map_err(NotExecuted::Failed)?;
         read(&answer)
     }
 
-    async fn reserve(&self, key: &Key, group: GroupId) -> Result<(), NotExecuted> {
+    async fn reserve(&self, key: &Key, group: GroupId, reserve: Reserve) -> Result<(), NotExecuted> {
         let home = self.group_of(&key.name)?;
         if home == group {
             return Ok(());
         }
-        let reserve = encode(command::Kind::Reserve(Reserve {}));
+        let reserve = encode(command::Kind::Reserve(reserve));
         let reserved = self.member.execute(home, reserve, Some(key.clone()), TIMEOUT).await;
         reserved.map(|_| ()).map_err(|failure| match failure {
             // The request itself was not begun.

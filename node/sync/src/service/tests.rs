@@ -298,14 +298,29 @@ async fn a_key_stands_for_one_request_whatever_partition_another_one_goes_to() {
 }
 
 #[tokio::test]
+async fn on_a_full_disk_locks_are_renewed_and_released_under_a_key_too() {
+    let bench = Bench::new();
+    let held = elsewhere(&["renews", "releases", "takes"]);
+    let (_, grant) = bench.post("/lock/acquire", acquire(&held, "a")).await;
+    bench.member.fill_disk();
+    let (status, answer) = bench.keyed("takes", "/lock/acquire", acquire("another", "a")).await;
+    assert_eq!((status, &answer["error"]["code"]), (429, &json!("no_space")));
+    let token = &grant["fencing_token"];
+    let renew = json!({"resource": held, "owner": "a", "fencing_token": token});
+    assert_eq!(bench.keyed("renews", "/lock/renew", renew).await.0, 200);
+    let release = json!({"resource": held, "owner": "a"});
+    assert_eq!(bench.keyed("releases", "/lock/release", release).await.0, 200);
+}
+
+#[tokio::test]
 async fn failures_of_the_replica_say_whether_it_was_applied() {
     let bench = Bench::new();
     for (failure, status, code, retryable) in [
+        (Failure::NotMember, 503, "unavailable", true),
         (Failure::Unavailable, 503, "unavailable", true),
         (Failure::Unknown, 504, "outcome_unknown", true),
         (Failure::Full, 429, "full", true),
         (Failure::NoSpace, 429, "no_space", true),
-        (Failure::NotMember, 503, "unavailable", true),
     ] {
         bench.member.fail(Some(failure));
         let (got, answer) = bench.post("/lock/acquire", acquire("r", "a")).await;
