@@ -7,16 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::serve::ListenerExt;
 use quartet_raft::Role;
 use quartet_replica::GroupId;
 use quartet_replica::engine::{EngineSettings, MemberCommand};
 use quartet_replica::runtime::{self, Handle, Running, RuntimeSettings, StartError};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
+use crate::http::{Bounded, Server};
 use crate::service::{self, Service};
 use crate::{Gauges, Member, Partition, admin};
 
@@ -75,9 +72,9 @@ pub struct SyncMember {
 /// Starts a member: it serves, as far as it can, when this returns.
 pub async fn start(settings: Settings) -> Result<SyncMember, RunError> {
     // Ports first: what cannot be had is told before anything is begun.
-    let http = listen(settings.http).await?;
+    let http = listen(settings.http, CONNECTIONS_MAX).await?;
     let admin = match &settings.admin {
-        Some(admin) => Some((listen(admin.listen).await?, admin.token_file.clone())),
+        Some(admin) => Some((listen(admin.listen, ADMIN_CONNECTIONS_MAX).await?, admin.token_file.clone())),
         None => None,
     };
     let gauges: Vec<Arc<Gauges>> = (0..PARTITIONS_MAX).map(|_| Arc::default()).collect();
@@ -180,42 +177,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// A handover takes a round trip; a target that cannot take over in this time never will.
 const HANDOVER_MAX: Duration = Duration::from_secs(5);
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+const CONNECTIONS_MAX: usize = 16_384;
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
-}
-
-/// An HTTP server that can be told to finish.
-struct Server {
-    finish: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Server {
-    fn start(listener: TcpListener, router: Router) -> Self {
-        let (finish, mut told) = watch::channel(false);
-        let listener = listener.tap_io(|connection| {
-            // An answer is one small write: nothing is won by waiting for more.
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "cannot set TCP_NODELAY");
-            }
-        });
-        let task = tokio::spawn(async move {
-            let finished = async move {
-                let _ = told.wait_for(|finish| *finish).await;
-            };
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(finished).await {
-                tracing::error!(%error, "the HTTP server has ended");
-            }
-        });
-        Self { finish, task }
-    }
-
-    /// Takes no more connections, answers what is under way, and ends; what takes longer is cut off.
-    async fn stop(mut self, within: Duration) {
-        self.finish.send_replace(true);
-        if tokio::time::timeout(within, &mut self.task).await.is_err() {
-            self.task.abort();
-        }
-    }
+async fn listen(address: SocketAddr, connections_max: usize) -> Result<Bounded, RunError> {
+    Bounded::bind(address, connections_max).await.map_err(|source| RunError::Listen { address, source })
 }
