@@ -27,13 +27,13 @@ impl Bytes {
     }
 }
 
-/// Any quantity of Kubernetes without an exponent, in thousandths (`100m` of a processor is a whole number of them).
-/// None for text that is not one.
+/// Any quantity of Kubernetes without an exponent, in thousandths (`100m` of a processor is a whole number of them),
+/// rounded up as Kubernetes does. None for text that is not one.
 pub fn milli(text: &str) -> Option<u128> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.len() > 3 || whole.len() > 15 {
+    if whole.is_empty() || fraction.len() > 3 {
         return None;
     }
     let scale: u128 = match unit {
@@ -52,7 +52,7 @@ pub fn milli(text: &str) -> Option<u128> {
         _ => return None,
     };
     let digits = format!("{whole}{fraction:0<3}").parse::<u128>().ok()?;
-    Some(digits * scale / 1000)
+    Some(digits.checked_mul(scale)?.div_ceil(1000))
 }
 
 /// How two quantities compare; None when one of them is none.
@@ -98,6 +98,15 @@ mod tests {
         assert_eq!(milli("1.5"), Some(1500));
         assert_eq!(compare("1", "1000m"), Some(Ordering::Equal));
         assert_eq!(compare("1Gi", "1G"), Some(Ordering::Greater));
+    }
+
+    /// The API server writes `0.5m` as `1m` and a fraction of a byte in thousandths: no difference to write about.
+    #[test]
+    fn amounts_are_what_the_api_server_makes_of_them() {
+        assert_eq!(compare("0.5m", "1m"), Some(Ordering::Equal));
+        assert_eq!(compare("12.345Gi", "13255342817280m"), Some(Ordering::Equal));
+        assert_eq!(compare("999999999999.999Ti", "1099511627775998900488372224m"), Some(Ordering::Equal));
+        assert_eq!(milli(&format!("{}Pi", "9".repeat(30))), None);
     }
 
     #[test]

@@ -344,8 +344,6 @@ pub enum OperationKind {
     Reset,
     /// Moves leaderships away from a member and restarts its pod.
     Restart,
-    /// Stops all pods in order.
-    Hibernate,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

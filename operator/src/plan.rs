@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
-        core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service},
+        core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service},
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
     },
@@ -70,7 +70,7 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Child {
     pub object: Object,
-    /// For an object that the operator did not create (a claim made by the StatefulSet): the UID of the live one.
+    /// For an object that the operator did not create (a claim or pod made by the StatefulSet): the UID of the live one.
     /// It is changed only while it is that very object, never created, and gets no owner reference by the frame;
     /// its builder says whether it has one.
     pub existing: Option<String>,
@@ -149,18 +149,16 @@ macro_rules! objects {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum ObjectKind {
             $($kind,)*
-            Pod,
             ControllerRevision,
         }
 
         impl ObjectKind {
-            pub const ALL: &[Self] = &[$(Self::$kind,)* Self::Pod, Self::ControllerRevision];
+            pub const ALL: &[Self] = &[$(Self::$kind,)* Self::ControllerRevision];
 
             /// API group and plural name; the core group is empty.
             pub fn resource(self) -> (&'static str, &'static str) {
                 match self {
                     $(Self::$kind => ($group, $plural),)*
-                    Self::Pod => ("", "pods"),
                     Self::ControllerRevision => ("apps", "controllerrevisions"),
                 }
             }
@@ -168,7 +166,6 @@ macro_rules! objects {
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$kind => stringify!($kind),)*
-                    Self::Pod => "Pod",
                     Self::ControllerRevision => "ControllerRevision",
                 }
             }
@@ -184,6 +181,7 @@ objects! {
     PodDisruptionBudget: "policy", "poddisruptionbudgets";
     NetworkPolicy: "networking.k8s.io", "networkpolicies";
     PersistentVolumeClaim: "", "persistentvolumeclaims";
+    Pod: "", "pods";
 }
 
 impl fmt::Display for ObjectKind {

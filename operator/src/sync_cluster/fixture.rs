@@ -58,7 +58,7 @@ pub(crate) struct Volume {
     pub(crate) complete: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Member {
     pub(crate) uid: String,
     pub(crate) revision: String,
@@ -66,6 +66,7 @@ pub(crate) struct Member {
     /// Its image exists.
     pub(crate) can_run: bool,
     pub(crate) terminating: bool,
+    pub(crate) lost_labels: Vec<String>,
 }
 
 pub(crate) fn storage_class(name: &str, expands: bool, default: bool) -> StorageClass {
@@ -270,6 +271,7 @@ impl Cluster {
                 kubernetes::identify(&mut self.budget.as_mut().unwrap().metadata, "budget");
             }
             Object::PersistentVolumeClaim(claim) => self.apply_claim(claim),
+            Object::Pod(pod) => self.apply_pod(pod),
             _ => {}
         }
     }

@@ -1,9 +1,16 @@
 //! A cluster's life on the model: it converges from everywhere, also when the operator is killed between any two
 //! actions, and what must never happen does not.
 
-use quartet_crds::{common::DeletionPolicy, conditions::Type, sync_cluster::MemberRole};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use quartet_crds::{
+    common::DeletionPolicy,
+    conditions::{Reason, Type},
+    sync_cluster::MemberRole,
+};
 
 use super::fixture::{Cluster, cluster};
+use crate::{names, plan::ObjectKind};
 
 fn roles(cluster: &Cluster) -> Vec<MemberRole> {
     cluster.status().members.iter().map(|member| member.role).collect()
@@ -161,6 +168,70 @@ fn kept_volumes_are_found_again_by_a_new_resource() {
     cluster.settle();
     assert!(is_of(&cluster, 3));
     assert_eq!(cluster.status().cluster_id, identity);
+}
+
+#[test]
+fn a_pod_gets_its_labels_back_and_keeps_running() {
+    let mut cluster = cluster().three_members();
+    let before = cluster.pods[&1].uid.clone();
+    cluster.pods.get_mut(&1).unwrap().lost_labels =
+        vec![names::MANAGED_BY.to_owned(), names::INSTANCE.to_owned()];
+    cluster.settle();
+    assert!(cluster.pods[&1].lost_labels.is_empty());
+    assert_eq!(cluster.pods[&1].uid, before);
+    assert!(cluster.plan().apply.iter().all(|child| child.object.kind() != ObjectKind::Pod));
+}
+
+#[test]
+fn a_growth_that_was_called_off_leaves_no_empty_volumes() {
+    let mut cluster = cluster().three_members().scaled(5);
+    while !(3..5).all(|ordinal| cluster.seen().is_empty(ordinal)) {
+        cluster.reconcile(usize::MAX);
+        cluster.tick();
+    }
+    let mut cluster = cluster.scaled(3).settled();
+    assert!(is_of(&cluster, 3));
+    // Also where their members were never heard of, they are kept: nobody knows what is on them.
+    cluster.change(|spec| spec.replicas = 5);
+    cluster.reconcile(usize::MAX);
+    cluster.tick();
+    cluster.cut.extend([3, 4]);
+    let cluster = cluster.scaled(3).settled();
+    assert_eq!((cluster.pods.len(), cluster.claims.len()), (3, 5));
+}
+
+/// `replicas` is smaller than it was, and the one volume that it asks for is empty.
+#[test]
+fn nothing_is_founded_beside_volumes_that_an_earlier_resource_left() {
+    let time = |second| Some(Time(Timestamp::from_second(second).unwrap()));
+    let mut cluster = cluster().three_members();
+    cluster.resource.status = None;
+    (cluster.set, cluster.secret, cluster.budget) = (None, None, None);
+    cluster.tick();
+    for claim in cluster.claims.values_mut() {
+        claim.object.metadata.creation_timestamp = time(1);
+    }
+    cluster.resource.metadata.creation_timestamp = time(2);
+    cluster.wipe(0);
+    cluster.change(|spec| spec.replicas = 1);
+    let plan = cluster.until(Reason::ForeignMember);
+    assert!(plan.record.is_none() && plan.message.contains("spec.replicas to 3"), "{plan}");
+    // Said by the status too, and cured by what it says.
+    cluster.reconcile(usize::MAX);
+    assert_eq!(cluster.condition(Type::Degraded), ("True".to_owned(), "ForeignMember".to_owned()));
+    cluster.change(|spec| spec.replicas = 3);
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+}
+
+#[test]
+fn what_lasts_is_looked_at_less_often() {
+    let mut cluster = cluster().three_members().cut(1).later();
+    cluster.reconcile(usize::MAX);
+    let pace = |cluster: &Cluster| cluster.plan().recheck_after.unwrap().as_secs();
+    assert_eq!(pace(&cluster), 2);
+    cluster.wait(3600);
+    assert_eq!(pace(&cluster), 10);
 }
 
 #[test]

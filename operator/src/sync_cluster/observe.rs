@@ -49,7 +49,17 @@ pub async fn observe(ctx: &Context, obj: &SyncCluster) -> Result<Seen, Failure> 
     );
     let (stateful_set, secret, disruption_budget, pods, claims) = Box::pin(children).await?;
     let storage_classes = store::list_global::<StorageClass>(ctx).await?;
-    let pods = members(pods, &name, stateful_set.as_ref().and_then(|set| set.metadata.uid.as_deref()));
+    let set_uid = stateful_set.as_ref().and_then(|set| set.metadata.uid.as_deref());
+    let asked_for = stateful_set.as_ref().and_then(|set| set.spec.as_ref()?.replicas).unwrap_or(0);
+    let mut pods = members(pods, &name, set_uid);
+    for ordinal in (0..asked_for).filter_map(|ordinal| u16::try_from(ordinal).ok()) {
+        if !pods.contains_key(&ordinal) {
+            let found = store::get::<Pod>(ctx, &namespace, &names::member(&name, ordinal)).await?;
+            pods.extend(
+                found.filter(|pod| is_unlabelled(pod, &name, ordinal, set_uid)).map(|pod| (ordinal, pod)),
+            );
+        }
+    }
     let claims =
         complete(ctx, &namespace, &name, &pods, by_ordinal(claims, &format!("{}-{name}", names::VOLUME)))
             .await?;
@@ -77,6 +87,23 @@ fn members(pods: Vec<Pod>, name: &str, stateful_set: Option<&str>) -> BTreeMap<u
         }
     });
     by_ordinal(ours, name)
+}
+
+/// A member whose labels somebody took away: its StatefulSet let go of it, and it still holds the member's volume and
+/// is of our template.
+fn is_unlabelled(pod: &Pod, name: &str, ordinal: u16, stateful_set: Option<&str>) -> bool {
+    let mut references = pod.metadata.owner_references.iter().flatten();
+    let controller = references.find(|reference| reference.controller == Some(true));
+    let made_of_our_template =
+        pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(names::SETTINGS_HASH));
+    let claim = names::claim(name, ordinal);
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let holds_the_volume = volumes
+        .filter_map(|volume| volume.persistent_volume_claim.as_ref())
+        .any(|source| source.claim_name == claim);
+    controller.is_none_or(|controller| Some(controller.uid.as_str()) == stateful_set)
+        && made_of_our_template
+        && holds_the_volume
 }
 
 fn by_ordinal<K: ResourceExt>(objects: impl IntoIterator<Item = K>, prefix: &str) -> BTreeMap<u16, K> {
@@ -184,6 +211,21 @@ mod tests {
         assert_eq!(found.keys().copied().collect::<Vec<_>>(), [0, 2]);
         // While the StatefulSet is being put back, its pods are still members.
         assert_eq!(members(pods, "demo", None).keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_member_without_its_labels_is_told_from_a_strangers_pod() {
+        let mut lost = pod("demo-1", None);
+        assert!(!is_unlabelled(&lost, "demo", 1, Some("set")), "a stranger's");
+        let volumes = serde_json::json!({"containers": [], "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data-demo-1"}}]});
+        lost.spec = Some(serde_json::from_value(volumes).unwrap());
+        assert!(!is_unlabelled(&lost, "demo", 1, Some("set")), "a stranger's with our volume");
+        lost.metadata.annotations = Some([(names::SETTINGS_HASH.to_owned(), "1".to_owned())].into());
+        assert!(is_unlabelled(&lost, "demo", 1, Some("set")));
+        assert!(!is_unlabelled(&lost, "demo", 2, Some("set")), "another member's volume");
+        lost.metadata.owner_references = pod("demo-1", Some("another set")).metadata.owner_references;
+        assert!(!is_unlabelled(&lost, "demo", 1, Some("set")));
     }
 
     #[test]

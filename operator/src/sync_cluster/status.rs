@@ -15,7 +15,7 @@ use quartet_crds::{
 
 use super::{
     LABEL, Seen, SyncClusters,
-    plan::{World, list},
+    plan::{World, explain, list},
 };
 use crate::{
     failure::Class,
@@ -261,8 +261,9 @@ impl Look<'_> {
         let unready: Vec<u16> = members().filter(|ordinal| !world.is_healthy(*ordinal)).collect();
         if !unready.is_empty() {
             let message = format!(
-                "Members {} do not answer, are not ready or lag behind: look at their pods.",
-                list(&unready)
+                "Members {} do not answer, are not ready or lag behind: look at their pods.{}",
+                list(&unready),
+                explain(world, &unready)
             );
             return is(Reason::MembersUnready, message);
         }

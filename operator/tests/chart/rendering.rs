@@ -108,8 +108,9 @@ fn needed() -> BTreeMap<(String, String), BTreeSet<String>> {
             resource,
             match kind {
                 // Made by the StatefulSet's controller.
-                ObjectKind::Pod => &["get", "list", "watch", "delete"],
-                ObjectKind::PersistentVolumeClaim => &["get", "list", "watch", "patch", "delete"],
+                ObjectKind::Pod | ObjectKind::PersistentVolumeClaim => {
+                    &["get", "list", "watch", "patch", "delete"]
+                }
                 // The API server lets nobody change them.
                 ObjectKind::ControllerRevision => &["get", "list", "watch", "create", "delete"],
                 _ => &["get", "list", "watch", "create", "patch", "delete"],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::core::v1::{
         Affinity, Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar,
-        EnvVarSource, HTTPGetAction, LocalObjectReference, ObjectFieldSelector, PodAffinityTerm,
+        EnvVarSource, HTTPGetAction, LocalObjectReference, ObjectFieldSelector, Pod, PodAffinityTerm,
         PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
         SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
         WeightedPodAffinityTerm,
@@ -40,6 +40,25 @@ pub(super) fn template(valid: &Valid) -> PodTemplateSpec {
         }),
         spec: Some(spec(valid)),
     }
+}
+
+/// What a pod has lost of the labels by which we, its Service and its StatefulSet find it. None: nothing, or it is not
+/// known to be of our making.
+pub fn labels(valid: &Valid, live: &Pod) -> Option<Pod> {
+    let labels = names::labels(LABEL, &valid.name);
+    let present = live.metadata.labels.as_ref();
+    let complete =
+        labels.iter().all(|(key, value)| present.and_then(|present| present.get(key)) == Some(value));
+    let made_of_our_template =
+        live.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(names::SETTINGS_HASH));
+    (!complete && made_of_our_template && live.metadata.deletion_timestamp.is_none()).then(|| Pod {
+        metadata: ObjectMeta {
+            name: live.metadata.name.clone(),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        ..Pod::default()
+    })
 }
 
 fn spec(valid: &Valid) -> PodSpec {

@@ -16,7 +16,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    World,
+    World, explain,
     step::{Intent, Step, list, member, recorded},
 };
 use crate::{
@@ -57,11 +57,36 @@ fn begin(world: &World<'_>) -> Step {
     let wanted = world.valid.replicas;
     let silent: Vec<u16> = (0..wanted).filter(|k| !world.seen.is_empty(*k)).collect();
     if !silent.is_empty() {
-        let message = format!("Members {} have not answered yet that they are empty.", list(&silent));
+        let message = format!(
+            "Members {} have not answered yet that they are empty.{}",
+            list(&silent),
+            explain(world, &silent)
+        );
         return Step::wait(Reason::StartingMembers, blocked(world).unwrap_or(message));
+    }
+    let older = older_claims(world);
+    if let Some(highest) = older.last() {
+        let message = format!(
+            "The claims of members {} are older than this resource and may hold a cluster that would be lost sight of: set \
+             spec.replicas to {} to find it again, or delete the claims to begin without it.",
+            list(&older),
+            highest + 1 + highest % 2
+        );
+        return Step::wait(Reason::ForeignMember, message).after(LOST);
     }
     let founders = (0..wanted).filter_map(|k| world.peer(k)).collect::<Vec<_>>();
     record(world, &founders)
+}
+
+/// Volumes that nobody asks, since no pod mounts them, and that an earlier resource of this name has left.
+fn older_claims(world: &World<'_>) -> Vec<u16> {
+    let Some(born) = &world.born else { return Vec::new() };
+    let beyond = world.seen.claims.iter().filter(|(ordinal, _)| **ordinal >= world.valid.replicas);
+    beyond
+        .filter(|(_, claim)| claim.metadata.deletion_timestamp.is_none())
+        .filter(|(_, claim)| claim.metadata.creation_timestamp.as_ref().is_some_and(|made| made < born))
+        .map(|(ordinal, _)| *ordinal)
+        .collect()
 }
 
 fn blocked(world: &World<'_>) -> Option<String> {

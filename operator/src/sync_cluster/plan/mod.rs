@@ -9,6 +9,7 @@ mod found;
 mod hibernate;
 mod lost;
 mod members;
+mod pods;
 mod restart;
 mod settle;
 mod shrink;
@@ -21,8 +22,12 @@ mod tests;
 
 use std::time::Duration;
 
-use quartet_crds::{conditions::Reason, sync_cluster::SyncCluster};
+use quartet_crds::{
+    conditions::{self, Reason, Type},
+    sync_cluster::SyncCluster,
+};
 
+pub use pods::explain;
 pub use step::{Step, list};
 pub use world::{Group, World};
 
@@ -65,6 +70,7 @@ pub fn next(obj: &SyncCluster, valid: &Valid, seen: &Seen, given: &Given) -> Pla
         .find_map(|step| step(&world))
         .unwrap_or_else(|| Step::wait(Reason::Settled, "Everything is as the spec asks.").after(IDLE));
     let (apply, obsolete) = children(&world);
+    let recheck_after = patience(&world, &step);
     let mut plan = Plan {
         record: step.record,
         apply,
@@ -72,10 +78,23 @@ pub fn next(obj: &SyncCluster, valid: &Valid, seen: &Seen, given: &Given) -> Pla
         calls: step.calls,
         reason: step.reason.as_str(),
         message: step.message,
-        recheck_after: Some(step.recheck_after),
+        recheck_after: Some(recheck_after),
     };
     plan.delete.extend(obsolete);
     plan
+}
+
+/// What only waits is looked at less often the longer it lasts: watches tell of most that could end it.
+fn patience(world: &World<'_>, step: &Step) -> Duration {
+    if step.record.is_some() || !step.calls.is_empty() || !step.delete.is_empty() {
+        return step.recheck_after;
+    }
+    let ready = conditions::find(&world.status.conditions, Type::Ready);
+    let waited = ready.map_or(0, |ready| {
+        world.given.now.as_second().saturating_sub(ready.last_transition_time.0.as_second())
+    });
+    let longer = Duration::from_secs(u64::try_from(waited / 20).unwrap_or(0)).min(IDLE);
+    step.recheck_after.max(longer)
 }
 
 /// All children, and one that the spec no longer asks for.
@@ -100,6 +119,10 @@ fn children(world: &World<'_>) -> (Vec<Child>, Option<Deletion>) {
     for claim in seen.claims.values() {
         let uid = claim.metadata.uid.clone().unwrap_or_default();
         apply.extend(build::claim::claim(valid, claim).map(|claim| Child::existing(claim, uid)));
+    }
+    for pod in seen.pods.values() {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        apply.extend(build::pod::labels(valid, pod).map(|pod| Child::existing(pod, uid)));
     }
     (apply, obsolete)
 }

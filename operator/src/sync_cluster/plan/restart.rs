@@ -14,7 +14,7 @@ use quartet_crds::{
 };
 
 use super::{
-    World,
+    World, explain,
     step::{Intent, Step, list},
     world::is_dead,
 };
@@ -70,8 +70,11 @@ pub(super) fn roll(world: &World<'_>) -> Option<Step> {
         .filter(|ordinal| world.pod(*ordinal).is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()))
         .collect();
     if !missing.is_empty() {
-        let message =
-            format!("{to_go} members still run an old template; waiting for the pods of {}.", list(&missing));
+        let message = format!(
+            "{to_go} members still run an old template; waiting for the pods of {}.{}",
+            list(&missing),
+            explain(world, &missing)
+        );
         return Some(Step::wait(Reason::RollingOut, message));
     }
     let unhealthy: Vec<u16> = (0..members).filter(|ordinal| !world.is_healthy(*ordinal)).collect();
@@ -83,8 +86,9 @@ pub(super) fn roll(world: &World<'_>) -> Option<Step> {
     });
     let Some((ordinal, pod)) = candidate else {
         let message = format!(
-            "{to_go} members still run an old template; they are restarted once members {} are ready and have caught up.",
-            list(&unhealthy)
+            "{to_go} members still run an old template; they are restarted once members {} are ready and have caught up.{}",
+            list(&unhealthy),
+            explain(world, &unhealthy)
         );
         return Some(Step::wait(Reason::RolloutWaiting, message));
     };

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, time::Duration};
 use quartet_crds::{conditions::Reason, quantity};
 
 use super::{
-    World,
+    World, explain,
     step::{Step, close, list},
 };
 use crate::sync_cluster::validate::requested;
@@ -24,7 +24,11 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
     }
     let unhealthy: Vec<u16> = (0..members).filter(|ordinal| !world.is_healthy(*ordinal)).collect();
     if !unhealthy.is_empty() {
-        let message = format!("Members {} are not ready, or have not caught up.", list(&unhealthy));
+        let message = format!(
+            "Members {} are not ready, or have not caught up.{}",
+            list(&unhealthy),
+            explain(world, &unhealthy)
+        );
         return Some(Step::wait(Reason::MembersUnready, message).after(WAITING));
     }
     if world.status.operation.is_some() {

@@ -26,7 +26,25 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
     }
     let keep = world.valid.replicas;
     let known = world.members_known();
-    (known > keep).then(|| remove_members(world, keep, known))
+    if known > keep { Some(remove_members(world, keep, known)) } else { take_back(world, keep) }
+}
+
+/// A growth that was called off before its members were taken in: each says itself that its volume is empty. Volumes
+/// that nobody speaks for are kept.
+fn take_back(world: &World<'_>, keep: u16) -> Option<Step> {
+    let beyond = world.seen.claims.keys().filter(|ordinal| **ordinal >= keep);
+    let never: Vec<u16> = beyond.copied().filter(|ordinal| world.seen.is_empty(*ordinal)).collect();
+    let highest = never.last()?;
+    if !world.all_committed() {
+        return None;
+    }
+    let members = never.iter().map(|ordinal| leaver(world, *ordinal)).collect();
+    let intent =
+        Intent { from: Some(highest + 1), to: Some(keep), ..Intent::new(OperationKind::Shrink, members) };
+    let (_, record) = intent.open(world);
+    let message =
+        format!("Members {} were not taken in yet; their empty volumes go with them.", list(&never));
+    Some(Step::wait(Reason::Shrinking, message).recording(record))
 }
 
 fn remove_members(world: &World<'_>, keep: u16, known: u16) -> Step {

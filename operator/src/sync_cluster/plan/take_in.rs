@@ -8,7 +8,7 @@ use quartet_crds::{conditions::Reason, sync_cluster::OperationKind};
 use uuid::Uuid;
 
 use super::{
-    World,
+    World, explain,
     members::{self, Wanted},
     step::{Intent, Step, list, member, recorded},
     world::is_caught_up,
@@ -59,7 +59,18 @@ pub(super) fn grow(world: &World<'_>) -> Option<Step> {
     };
     let silent: Vec<u16> = new.iter().filter(|ordinal| !can_be_taken_in(ordinal)).copied().collect();
     if !silent.is_empty() {
-        let message = format!("New members {} have not answered yet.", list(&silent));
+        let foreign =
+            |ordinal: &u16| world.seen.report(*ordinal).is_some_and(|report| report.cluster.is_some());
+        let message = if silent.iter().any(foreign) {
+            let foreign: Vec<u16> = silent.iter().copied().filter(foreign).collect();
+            format!(
+                "The volumes of new members {} belong to another cluster: delete their claims and pods, and they are \
+                 taken in as empty ones.",
+                list(&foreign)
+            )
+        } else {
+            format!("New members {} have not answered yet.{}", list(&silent), explain(world, &silent))
+        };
         return Some(Step::wait(Reason::Growing, message));
     }
     let peers: Vec<Peer> = new.iter().filter_map(|ordinal| world.peer(*ordinal)).collect();

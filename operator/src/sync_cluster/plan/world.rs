@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 use quartet_client::admin::{
     Address, GroupConfiguration, GroupReport, GroupRole, MemberReport, MemberState, Peer,
 };
@@ -20,6 +20,8 @@ pub struct World<'a> {
     pub seen: &'a Seen,
     pub given: &'a Given,
     pub status: SyncClusterStatus,
+    /// When the resource was created.
+    pub born: Option<Time>,
     /// The cluster that the status records.
     pub cluster: Option<Uuid>,
     pub groups: Vec<Group<'a>>,
@@ -37,7 +39,8 @@ impl<'a> World<'a> {
         let status = obj.status.clone().unwrap_or_default();
         let cluster = status.cluster_id.as_deref().and_then(|id| id.parse().ok());
         let groups = (0..valid.partitions).map(|id| Group::new(id, cluster, seen)).collect();
-        Self { valid, seen, given, status, cluster, groups }
+        let born = obj.metadata.creation_timestamp.clone();
+        Self { valid, seen, given, status, born, cluster, groups }
     }
 
     /// The open operation, with its id.
