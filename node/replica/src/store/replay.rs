@@ -82,7 +82,10 @@ impl GroupReplay {
             return Err(format!("entries after {} do not follow each other", first.0));
         }
         let start = self.entries.first().map_or(first, |entry| entry.index);
-        if first <= start {
+        // What came between a received snapshot's record and its restoring was replaced by it.
+        let restored = first == self.snapshot_taken.next()
+            && self.entries.last().is_some_and(|last| last.index < self.snapshot_taken);
+        if first <= start || restored {
             self.entries = entries;
             return Ok(());
         }
