@@ -245,14 +245,12 @@ fn be_somebody(
         let identity = opened.identity.clone().unwrap_or_else(|| Identity::unknown(settings.ordinal));
         return Ok((store, identity, opened));
     }
-    match opened.identity.clone() {
-        Some(identity) => Ok((store, identity, opened)),
-        None => {
-            let identity = new_identity(settings.ordinal);
-            persist(&mut store, &identity)?;
-            Ok((store, identity, opened))
-        }
+    if let Some(identity) = opened.identity.clone() {
+        return Ok((store, identity, opened));
     }
+    let identity = new_identity(settings.ordinal);
+    persist(&mut store, &identity)?;
+    Ok((store, identity, opened))
 }
 
 fn new_identity(ordinal: u16) -> Identity {

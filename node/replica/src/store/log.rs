@@ -131,7 +131,13 @@ impl<D: Disk> Store<D> {
         }
         // What comes before it must not be lost when it is kept: its term may be in a hard state not yet synced.
         self.sync()?;
-        sealed::write_snapshot(&self.disk, group, meta, data)?;
+        match sealed::write_snapshot(&self.disk, group, meta, data) {
+            Err(StoreError::Io { source, .. }) if is_full(&source) && self.spare_bytes.is_some() => {
+                self.give_up_spare()?;
+                sealed::write_snapshot(&self.disk, group, meta, data)?;
+            }
+            written => written?,
+        }
         self.append(&record::encode_snapshot_taken(group, meta.last))?;
         if let Some(older) = self.snapshots.insert(group, meta.last.index) {
             let name = sealed::snapshot_name(group, older);
@@ -165,7 +171,7 @@ impl<D: Disk> Store<D> {
                     self.spare_bytes = Some(self.settings.segment_bytes);
                 }
                 // Somebody else was faster; there is still room in the current one.
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(true),
+                Err(error) if is_full(&error) => return Ok(true),
                 Err(error) => return Err(StoreError::io("create", &name)(error)),
             }
         }
@@ -214,17 +220,35 @@ impl<D: Disk> Store<D> {
     /// A file of zeros under the segment's name, durably so.
     fn take_file(&mut self, number: u64, needed: usize) -> Result<(D::File, usize), StoreError> {
         let name = segment::name(number);
-        if let Some(spare) = self.spare_bytes.take() {
-            if spare >= needed as u64 {
-                let file = self.disk.open(&name).map_err(StoreError::io("open", &name))?;
-                return Ok((file, usize::try_from(spare).unwrap_or(usize::MAX)));
-            }
-            self.disk.remove(&name).map_err(StoreError::io("remove", &name))?;
+        if let Some(spare) = self.spare_bytes.filter(|spare| *spare >= needed as u64) {
+            self.spare_bytes = None;
+            let file = self.disk.open(&name).map_err(StoreError::io("open", &name))?;
+            return Ok((file, usize::try_from(spare).unwrap_or(usize::MAX)));
         }
-        let size = self.settings.segment_bytes.max(needed as u64);
-        let file = self.disk.create(&name, size).map_err(StoreError::io("create", &name))?;
+        self.give_up_spare()?;
+        let (file, size) = self.create_segment(&name, needed as u64)?;
         self.disk.sync_names().map_err(StoreError::io("sync the name of", &name))?;
         Ok((file, usize::try_from(size).unwrap_or(usize::MAX)))
+    }
+
+    /// A smaller one if there is no room for a whole one: it takes half of what is left, and snapshots the rest.
+    pub(super) fn create_segment(&self, name: &str, needed: u64) -> Result<(D::File, u64), StoreError> {
+        let mut size = self.settings.segment_bytes.max(needed);
+        let mut created = self.disk.create(name, size);
+        if created.as_ref().is_err_and(is_full) {
+            let free = self.disk.free_bytes().map_err(StoreError::io("measure", "the disk"))?;
+            size = needed.max(free / 2);
+            created = self.disk.create(name, size);
+        }
+        created.map(|file| (file, size)).map_err(StoreError::io("create", name))
+    }
+
+    fn give_up_spare(&mut self) -> Result<(), StoreError> {
+        if self.spare_bytes.take().is_some() {
+            let name = segment::name(self.number() + 1);
+            self.disk.remove(&name).map_err(StoreError::io("remove", &name))?;
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -270,6 +294,10 @@ impl<F> Current<F> {
     fn end(&self) -> usize {
         self.position + self.pending.len()
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull
 }
 
 fn entry_bytes(entry: &Entry) -> usize {

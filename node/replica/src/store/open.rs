@@ -271,8 +271,7 @@ impl<D: Disk> Store<D> {
 
     fn rewrite(&mut self, content: &[u8]) -> Result<(), StoreError> {
         let name = segment::name(self.number());
-        let size = self.settings.segment_bytes.max(content.len() as u64);
-        let mut file = self.disk.create(REWRITTEN, size).map_err(StoreError::io("create", REWRITTEN))?;
+        let (mut file, size) = self.create_segment(REWRITTEN, content.len() as u64)?;
         file.write_at(0, content).map_err(StoreError::io("write", REWRITTEN))?;
         file.sync().map_err(StoreError::io("sync", REWRITTEN))?;
         self.disk.rename(REWRITTEN, &name).map_err(StoreError::io("rename to", &name))?;

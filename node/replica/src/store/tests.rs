@@ -162,6 +162,37 @@ fn a_snapshot_never_replaces_a_newer_one() {
     assert_eq!(indexes(&opened, 0), [101, 102]);
 }
 
+/// Entries that were on their way when the snapshot came; until it is synced the core goes on without it.
+#[test]
+fn entries_between_a_received_snapshot_and_what_follows_it_are_no_hole() {
+    let (disk, mut store) = begun();
+    write(&mut store, batch(entries(0, 1..=90)));
+    store.write(&batch(snapshot(0, 1, 100))).unwrap();
+    write(&mut store, batch(entries(0, 91..=95)));
+    write(&mut store, batch(entries(0, 101..=102)));
+    let (_, opened) = open(&disk);
+    assert_eq!(opened.damage, None);
+    assert_eq!(indexes(&opened, 0), [101, 102]);
+}
+
+#[test]
+fn on_a_full_disk_a_snapshot_takes_the_room_that_was_kept_for_the_log() {
+    let (disk, mut store) = begun();
+    write(&mut store, batch(entries(0, 1..=10)));
+    let filler = disk.create("filler", disk.free_bytes().unwrap()).unwrap();
+    drop(filler);
+    assert_eq!(disk.free_bytes().unwrap(), 0);
+    // Each frees what the one before had to keep.
+    for last in [10, 200, 400, 600] {
+        write(&mut store, batch(snapshot(0, 1, last)));
+        assert!(write(&mut store, batch(entries(0, last + 1..=last + 60))).short_of_space);
+        store = open(&disk).0;
+    }
+    let (_, opened) = open(&disk);
+    assert_eq!(opened.damage, None);
+    assert_eq!(indexes(&opened, 0), (601..=660).collect::<Vec<_>>());
+}
+
 #[test]
 fn an_entry_larger_than_a_segment_has_a_segment_of_its_own() {
     let (disk, mut store) = begun();
