@@ -58,7 +58,10 @@ impl Frame {
             return Ok(None);
         }
         received.advance(LENGTH_BYTES);
-        Self::read(received.split_to(length).freeze()).map(Some)
+        // A copy: entries live on for long, and a part of the buffer would keep all of it.
+        let frame = Bytes::copy_from_slice(&received[..length]);
+        received.advance(length);
+        Self::read(frame).map(Some)
     }
 
     fn put(&self, out: &mut BytesMut) {

@@ -173,3 +173,14 @@ fn decode_body(body: &[u8]) -> Result<Frame, Malformed> {
     received.extend_from_slice(body);
     Frame::decode(&mut received).map(|frame| frame.expect("the whole frame is there"))
 }
+
+#[test]
+fn a_frame_that_is_kept_does_not_keep_what_was_received_around_it() {
+    const BUFFER: usize = 64 << 10;
+    let mut received = BytesMut::with_capacity(BUFFER);
+    for frame in every_frame() {
+        frame.encode(&mut received).unwrap();
+        let kept = Frame::decode(&mut received).unwrap().unwrap();
+        assert!(received.is_empty() && received.try_reclaim(BUFFER), "{kept:?} keeps the buffer");
+    }
+}
