@@ -177,7 +177,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// A handover takes a round trip; a target that cannot take over in this time never will.
 const HANDOVER_MAX: Duration = Duration::from_secs(5);
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
-const CONNECTIONS_MAX: usize = 16_384;
+/// More than there can be requests under way, so that whoever renews a lock finds a connection beside those who wait.
+const CONNECTIONS_MAX: usize = 32_768;
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 async fn listen(address: SocketAddr, connections_max: usize) -> Result<Bounded, RunError> {

@@ -20,7 +20,7 @@ pub struct EngineSettings {
     pub snapshot_after_bytes: u64,
     /// Entries kept before a snapshot, for followers that lag a little.
     pub keep_entries: u64,
-    /// Requests under way on this member, from clients and forwarded.
+    /// Requests under way on this member; those that may make the state grow get three quarters of it.
     pub requests_max: usize,
     /// Idempotency keys remembered per group.
     pub keys_max: usize,
@@ -29,6 +29,8 @@ pub struct EngineSettings {
     pub time_step_max: Duration,
     /// A snapshot travels in pieces of this size.
     pub chunk_bytes: usize,
+    #[cfg(feature = "broken-rules")]
+    pub broken: Option<super::BrokenRule>,
 }
 
 impl Default for EngineSettings {
@@ -44,6 +46,8 @@ impl Default for EngineSettings {
             key_lifetime: Duration::from_mins(10),
             time_step_max: Duration::from_secs(1),
             chunk_bytes: 256 << 10,
+            #[cfg(feature = "broken-rules")]
+            broken: None,
         }
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use quartet_raft::{
-    Effects, Entry, Index, Input, LogTime, MemberId, Payload, Proposal, Raft, ReadId, Recovered, Refusal,
-    Role, SnapshotMeta,
+    Body, Effects, Entry, Index, Input, LogTime, MemberId, Message, Payload, Proposal, Raft, ReadId,
+    Recovered, Refusal, Role, SnapshotMeta,
 };
 
 use super::EngineSettings;
+use super::broken::BrokenRule;
 use super::clock::LogClock;
 use super::envelope::{Envelope, Session};
 use super::once::{Begin, Once, OnceWire};
@@ -129,6 +130,27 @@ impl<S: StateMachine> Group<S> {
         self.raft.standing().role == Role::Leader
     }
 
+    /// A message of the core. While a received snapshot is on its way to the disk, entries are left out of it: the
+    /// disk would hold them after the snapshot, and the core, which does not know the snapshot yet, before it; what
+    /// the core then takes after the snapshot would not follow them on the disk.
+    pub(super) fn receive(
+        &mut self,
+        now: Duration,
+        settings: &EngineSettings,
+        from: MemberId,
+        mut message: Message,
+        out: &mut Outbox,
+    ) {
+        if let Body::Append { entries, .. } = &mut message.body
+            && self.snapshot_given > self.raft.committed()
+            && !settings.breaks(BrokenRule::TakeEntriesDuringInstall)
+        {
+            entries.clear();
+        }
+        // A message is never refused.
+        let _ = self.step(now, settings, Input::Receive { from, message }, out);
+    }
+
     pub(super) fn leader(&self) -> Option<MemberId> {
         self.raft.standing().leader
     }
@@ -183,7 +205,7 @@ impl<S: StateMachine> Group<S> {
         for to in effects.snapshots {
             self.begin_transfer(to, settings.chunk_bytes, out);
         }
-        self.answer_questions(out);
+        self.answer_questions(settings, out);
         self.take_snapshot_if_due(settings, false, out);
     }
 
@@ -192,9 +214,12 @@ impl<S: StateMachine> Group<S> {
             self.clock = None;
             self.outgoing.clear();
         } else if self.clock.is_none() {
-            let last = self.raft.last_time();
+            let own = settings.breaks(BrokenRule::StampByOwnClock);
+            let last = if own { LogTime(now.as_secs() * 1000) } else { self.raft.last_time() };
             self.stamped = last;
-            self.clock = Some(LogClock::starting_at(last, now, settings.time_step_max));
+            let step_max =
+                if settings.breaks(BrokenRule::LeapInTime) { Duration::MAX } else { settings.time_step_max };
+            self.clock = Some(LogClock::starting_at(last, now, step_max));
         }
         self.leaderless_since = match (leader_known, self.leaderless_since) {
             (true, _) => None,
@@ -239,6 +264,12 @@ impl<S: StateMachine> Group<S> {
         };
         match self.once.begin(at, &envelope, settings.keys_max) {
             Begin::Apply => self.machine.apply(at, &envelope.command, settled),
+            known if settings.breaks(BrokenRule::ApplyAgain) => {
+                self.machine.apply(at, &envelope.command, settled);
+                if let Begin::Known(outcome) = known {
+                    out.settled.push((self.id, envelope.session, outcome));
+                }
+            }
             Begin::Known(outcome) => out.settled.push((self.id, envelope.session, outcome)),
             Begin::Pending | Begin::Stale => {}
         }
@@ -289,9 +320,9 @@ impl<S: StateMachine> Group<S> {
         }
     }
 
-    fn answer_questions(&mut self, out: &mut Outbox) {
+    fn answer_questions(&mut self, settings: &EngineSettings, out: &mut Outbox) {
         while let Some(first) = self.confirmed.first_entry() {
-            if *first.key() > self.applied {
+            if *first.key() > self.applied && !settings.breaks(BrokenRule::AnswerBeforeApplied) {
                 break;
             }
             for (asker, question) in first.remove() {
@@ -354,7 +385,8 @@ impl<S: StateMachine> Group<S> {
         if self.snapshot.as_ref().is_some_and(|last| last.meta.last.index >= snapshot.meta.last.index) {
             return;
         }
-        let compact = Input::Compact { meta: snapshot.meta.clone(), keep: settings.keep_entries };
+        let keep = settings.keep_entries.max(self.kept_for_transfers(snapshot.meta.last.index));
+        let compact = Input::Compact { meta: snapshot.meta.clone(), keep };
         // Refused only when a later snapshot has come from the leader meanwhile.
         if self.step(now, settings, compact, out).is_ok() {
             self.snapshot = Some(snapshot);

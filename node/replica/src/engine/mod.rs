@@ -2,6 +2,7 @@
 //! deterministic.
 
 mod api;
+mod broken;
 mod clock;
 mod envelope;
 mod group;
@@ -24,10 +25,15 @@ pub use api::{
     RequestId,
 };
 
+#[cfg(feature = "broken-rules")]
+pub use broken::BrokenRule;
+
 use crate::GroupId;
 use crate::state_machine::{CorruptSnapshot, StateMachine};
 use crate::store::{Batch, Identity, Opened, Written};
 use crate::wire::{Failure, Forwarded, PeerMessage};
+#[cfg(not(feature = "broken-rules"))]
+use broken::BrokenRule;
 use envelope::Envelope;
 use group::{Asker, Group, Snapshot, Waiting};
 use members::Birth;
@@ -75,7 +81,11 @@ impl<S: StateMachine> Engine<S> {
     ) -> Result<Self, CorruptSnapshot> {
         identity.boots += 1;
         let mut engine = Self {
-            requests: Requests::new(identity.id, identity.boots),
+            requests: Requests::new(
+                identity.id,
+                identity.boots,
+                if settings.breaks(BrokenRule::NumberLivesAlike) { 0 } else { identity.boots },
+            ),
             groups: BTreeMap::new(),
             settings,
             identity,
@@ -152,15 +162,17 @@ impl<S: StateMachine> Engine<S> {
             self.next_batch += 1;
             output.batch = Some(batch);
         }
-        if durable_after <= self.synced {
-            send.extend(outbox.send_durable);
-        } else if output.batch.is_some() || !outbox.send_durable.is_empty() {
+        let mut send_durable = outbox.send_durable;
+        if durable_after <= self.synced || self.settings.breaks(BrokenRule::PromiseBeforeSync) {
+            send.append(&mut send_durable);
+        }
+        if output.batch.is_some() || !send_durable.is_empty() {
             self.unsynced.push_back(Unsynced {
                 batch: durable_after,
                 positions: outbox.positions,
                 snapshots: outbox.snapshots,
                 installs: outbox.installs,
-                send: outbox.send_durable,
+                send: send_durable,
             });
         }
         output.send = send;
@@ -225,9 +237,7 @@ impl<S: StateMachine> Engine<S> {
         match message {
             PeerMessage::Raft { group, message } => {
                 if let Some(group) = self.groups.get_mut(&group) {
-                    // A message is never refused.
-                    let input = Input::Receive { from, message };
-                    let _ = group.step(now, &self.settings, input, &mut self.outbox);
+                    group.receive(now, &self.settings, from, message, &mut self.outbox);
                 }
             }
             PeerMessage::Forward { id, group, request, .. } => self.forwarded(from, id, group, request),
@@ -281,10 +291,21 @@ impl<S: StateMachine> Engine<S> {
     }
 
     fn request(&mut self, now: Duration, id: RequestId, timeout: Duration, request: Request) {
-        match self.requests.begin(now, id, timeout, request, &self.settings) {
+        // Those that may wait for long leave room for those that free what they wait for.
+        let limit = match &request {
+            Request::Execute { group, command, .. } if self.may_grow(*group, command) => {
+                self.settings.requests_max / 4 * 3
+            }
+            _ => self.settings.requests_max,
+        };
+        match self.requests.begin(now, id, timeout, request, limit) {
             None => self.answers.push((id, Err(Failure::Full))),
             Some(sequence) => self.route(now, sequence),
         }
+    }
+
+    fn may_grow(&self, group: GroupId, command: &[u8]) -> bool {
+        self.groups.get(&group).is_none_or(|group| group.machine.may_grow(command))
     }
 
     fn route(&mut self, now: Duration, sequence: u64) {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use quartet_raft::{MemberId, Term};
 
-use super::EngineSettings;
 use super::api::{Request, RequestId};
 use super::envelope::{Envelope, Session};
 use super::once::Outcome;
@@ -76,13 +75,14 @@ pub(super) enum Leader {
 }
 
 impl Requests {
-    pub(super) fn new(member: MemberId, boots: u64) -> Self {
+    /// `life` numbers this life of the member: `boots`, unless a rule is left out.
+    pub(super) fn new(member: MemberId, boots: u64, life: u64) -> Self {
         Self {
             member,
             boots,
             // Answers to an earlier life's requests may still come, when a new leader applies what it finds in its
             // log: they must not be taken for answers to this one's.
-            next_sequence: (boots << SEQUENCE_BITS) + 1,
+            next_sequence: (life << SEQUENCE_BITS) + 1,
             under_way: BTreeMap::new(),
             forwards: BTreeMap::new(),
             by_id: BTreeMap::new(),
@@ -93,16 +93,16 @@ impl Requests {
         }
     }
 
-    /// The number of the new request; None if there are too many.
+    /// The number of the new request; None if there are `limit` already.
     pub(super) fn begin(
         &mut self,
         now: Duration,
         id: RequestId,
         timeout: Duration,
         request: Request,
-        settings: &EngineSettings,
+        limit: usize,
     ) -> Option<u64> {
-        if self.under_way.len() >= settings.requests_max {
+        if self.under_way.len() >= limit {
             return None;
         }
         let sequence = self.next_sequence;
@@ -337,13 +337,12 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(5);
 
     fn requests() -> Requests {
-        Requests::new(ME, 3)
+        Requests::new(ME, 3, 3)
     }
 
     fn begin(requests: &mut Requests, id: u64) -> u64 {
         let request = Request::Execute { group: GroupId(0), key: None, command: Bytes::new() };
-        let settings = EngineSettings { requests_max: 2, ..EngineSettings::default() };
-        requests.begin(Duration::ZERO, RequestId(id), TIMEOUT, request, &settings).unwrap()
+        requests.begin(Duration::ZERO, RequestId(id), TIMEOUT, request, 2).unwrap()
     }
 
     #[test]
@@ -437,7 +436,7 @@ mod tests {
 
     #[test]
     fn no_two_lives_of_a_member_number_requests_alike() {
-        let mut lives = [Requests::new(ME, 3), Requests::new(ME, 4)];
+        let mut lives = [Requests::new(ME, 3, 3), Requests::new(ME, 4, 4)];
         let [first, second] = lives.each_mut().map(|requests| begin(requests, 1));
         assert_ne!(first, second);
     }
@@ -462,7 +461,6 @@ mod tests {
         begin(&mut requests, 1);
         begin(&mut requests, 2);
         let request = Request::Query { group: GroupId(0), query: Bytes::new() };
-        let settings = EngineSettings { requests_max: 2, ..EngineSettings::default() };
-        assert_eq!(requests.begin(Duration::ZERO, RequestId(3), TIMEOUT, request, &settings), None);
+        assert_eq!(requests.begin(Duration::ZERO, RequestId(3), TIMEOUT, request, 2), None);
     }
 }

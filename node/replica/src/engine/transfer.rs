@@ -1,5 +1,6 @@
 //! Snapshots on their way between members: in pieces, resumed where they broke off.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -29,10 +30,14 @@ pub(super) struct Outgoing {
     resends: u32,
     /// A gap was noticed since the last progress, and what follows it has been sent again.
     rewound: bool,
+    /// What was acknowledged last is less than what was acknowledged before: an acknowledgement that was overtaken,
+    /// or a receiver that began anew. The time to resend comes only if it is the latter.
+    fell_back_to: Option<u64>,
 }
 
 pub(super) struct Incoming {
     from: MemberId,
+    term: Term,
     meta: SnapshotMeta,
     total: u64,
     buffer: BytesMut,
@@ -56,8 +61,16 @@ impl<S: StateMachine> Group<S> {
             return;
         };
         let (meta, data) = (snapshot.meta.clone(), snapshot.data.clone());
-        let outgoing =
-            Outgoing { meta, data, sent: 0, acknowledged: 0, quiet_ticks: 0, resends: 0, rewound: false };
+        let outgoing = Outgoing {
+            meta,
+            data,
+            sent: 0,
+            acknowledged: 0,
+            quiet_ticks: 0,
+            resends: 0,
+            rewound: false,
+            fell_back_to: None,
+        };
         self.outgoing.insert(to, outgoing);
         self.send_chunks(to, chunk_bytes, out);
     }
@@ -87,6 +100,13 @@ impl<S: StateMachine> Group<S> {
         }
     }
 
+    /// How many entries before `index` the log must keep, so that whoever is being sent a snapshot can go on from
+    /// the log: otherwise a snapshot that takes longer than the next one to come is followed by another, for ever.
+    pub(super) fn kept_for_transfers(&self, index: Index) -> u64 {
+        let oldest = self.outgoing.values().map(|outgoing| outgoing.meta.last.index).min();
+        oldest.map_or(0, |oldest| index.0.saturating_sub(oldest.0)).min(KEPT_FOR_TRANSFERS_MAX)
+    }
+
     pub(super) fn tick_transfers(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
         let (mut resend, mut failed) = (Vec::new(), Vec::new());
         for (to, outgoing) in &mut self.outgoing {
@@ -94,6 +114,8 @@ impl<S: StateMachine> Group<S> {
             if outgoing.quiet_ticks > RESEND_TICKS {
                 outgoing.quiet_ticks = 0;
                 outgoing.resends += 1;
+                outgoing.rewound = false;
+                outgoing.acknowledged = outgoing.fell_back_to.take().unwrap_or(outgoing.acknowledged);
                 outgoing.sent = outgoing.acknowledged;
                 if outgoing.resends > RESENDS_MAX { failed.push(*to) } else { resend.push(*to) }
             }
@@ -121,17 +143,26 @@ impl<S: StateMachine> Group<S> {
             return;
         };
         if let Some(received) = received {
-            if received > outgoing.acknowledged {
-                outgoing.quiet_ticks = 0;
-                outgoing.resends = 0;
-                outgoing.rewound = false;
-            } else if !outgoing.rewound {
-                // A piece was lost, or the receiver began anew. Once: each piece behind the gap says the same.
-                outgoing.sent = received;
-                outgoing.rewound = true;
+            match received.cmp(&outgoing.acknowledged) {
+                Ordering::Greater => {
+                    outgoing.quiet_ticks = 0;
+                    outgoing.resends = 0;
+                    outgoing.rewound = false;
+                    outgoing.fell_back_to = None;
+                    outgoing.acknowledged = received;
+                    outgoing.sent = outgoing.sent.max(received);
+                }
+                // A piece was lost. Once: each piece behind the gap says the same.
+                Ordering::Equal if !outgoing.rewound => {
+                    outgoing.sent = received;
+                    outgoing.rewound = true;
+                }
+                Ordering::Equal => return,
+                Ordering::Less => {
+                    outgoing.fell_back_to = Some(received);
+                    return;
+                }
             }
-            outgoing.acknowledged = received;
-            outgoing.sent = outgoing.sent.max(received);
             self.send_chunks(from, settings.chunk_bytes, out);
         } else {
             self.outgoing.remove(&from);
@@ -157,12 +188,18 @@ impl<S: StateMachine> Group<S> {
             incoming.meta == chunk.meta && incoming.total == chunk.total && incoming.from == from
         });
         if !same {
-            let (meta, buffer) = (chunk.meta.clone(), BytesMut::new());
-            self.incoming = Some(Incoming { from, meta, total: chunk.total, buffer, writing: false });
+            let newest = self.incoming.as_ref().map(|incoming| (incoming.term, incoming.meta.last.index));
+            if newest.is_some_and(|newest| (chunk.term, index) <= newest) {
+                // Overtaken by what replaced it.
+                return;
+            }
+            let (term, meta, buffer) = (chunk.term, chunk.meta.clone(), BytesMut::new());
+            self.incoming = Some(Incoming { from, term, meta, total: chunk.total, buffer, writing: false });
         }
         let Some(incoming) = self.incoming.as_mut() else {
             return;
         };
+        incoming.term = incoming.term.max(chunk.term);
         if incoming.writing {
             return;
         }
@@ -218,6 +255,8 @@ impl<S: StateMachine> Group<S> {
     }
 }
 
+/// Entries kept for transfers at most.
+const KEPT_FOR_TRANSFERS_MAX: u64 = 1 << 16;
 /// The largest piece, whatever the settings say: what a frame may hold.
 const CHUNK_BYTES_MAX: u64 = 1 << 20;
 /// The largest snapshot that is taken from a peer.

@@ -155,6 +155,23 @@ fn a_cancelled_request_has_no_answer_and_leaves_its_slot() {
 }
 
 #[test]
+fn however_many_wait_there_is_room_for_what_frees_something() {
+    let mut net = Net::founded(&[0, 1, 2]);
+    net.settings.requests_max = 4;
+    let follower = net.follower(G0);
+    net.crash(follower);
+    net.restart(follower);
+    net.cut.insert(follower);
+    let mut begin = |command| {
+        let id = net.begin(follower, command);
+        net.answers.get(&id).cloned()
+    };
+    let full = Some(Err(Failure::Full));
+    assert_eq!(["grow", "grow", "grow", "grow"].map(&mut begin), [None, None, None, full.clone()]);
+    assert_eq!(["shrink", "shrink"].map(&mut begin), [None, full]);
+}
+
+#[test]
 fn on_a_disk_that_is_almost_full_only_what_may_grow_is_refused() {
     let mut net = Net::founded(&[0, 1, 2]);
     net.short_of_space = true;
