@@ -12,15 +12,36 @@ pub mod duration;
 pub mod quantity;
 pub mod sync_cluster;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use conditions::{Observation, Type};
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::Timestamp,
+};
 use kube::CustomResourceExt;
+use serde_json::json;
 
 pub const GROUP: &str = "quartet.dev";
 pub const VERSION: &str = "v1alpha1";
 
 /// Every kind, with the name of the file that it is written to.
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![("synccluster.yaml", sync_cluster::SyncCluster::crd())]
+    let sync_cluster = unobserved_at_first(sync_cluster::SyncCluster::crd(), &sync_cluster::CONDITIONS);
+    vec![("synccluster.yaml", sync_cluster)]
+}
+
+/// Until the operator has looked, also where none runs, every condition is there and Unknown.
+fn unobserved_at_first(mut crd: CustomResourceDefinition, types: &[Type]) -> CustomResourceDefinition {
+    let observed: Vec<_> = types.iter().copied().map(Observation::unknown).collect();
+    let conditions = conditions::update(&[], &observed, None, &Time(Timestamp::UNIX_EPOCH));
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let properties = schema.and_then(|schema| schema.properties.as_mut());
+        if let Some(status) = properties.and_then(|properties| properties.get_mut("status")) {
+            status.default = Some(JSON(json!({"conditions": conditions})));
+        }
+    }
+    crd
 }
 
 /// A definition as the file beside the types holds it.
@@ -37,6 +58,23 @@ mod tests {
     use std::{env, fs, path::Path};
 
     /// `QUARTET_WRITE_CRDS=1 cargo test -p quartet-crds` writes the files instead of comparing them.
+    #[test]
+    fn a_resource_that_nobody_has_looked_at_yet_says_so() {
+        let crd = serde_json::to_value(&super::all()[0].1).unwrap();
+        let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
+        let conditions = status["default"]["conditions"].as_array().unwrap();
+        assert_eq!(conditions.len(), 7);
+        for condition in conditions {
+            assert_eq!(
+                (&condition["status"], &condition["reason"]),
+                (&"Unknown".into(), &"Unobserved".into())
+            );
+            for field in status["properties"]["conditions"]["items"]["required"].as_array().unwrap() {
+                assert!(!condition[field.as_str().unwrap()].is_null(), "{field}");
+            }
+        }
+    }
+
     #[test]
     fn the_files_are_what_the_types_say() {
         for (name, crd) in super::all() {

@@ -10,9 +10,21 @@ use crate::{
         DeletionPolicy, PodTemplate, PullPolicy, Resources, SIZE_NEVER_SHRINKS, SIZE_SHRINKS, Scheduling,
         StorageSpec, Tls,
     },
+    conditions::Type,
     duration::Duration,
     quantity::Bytes,
 };
+
+/// What a SyncCluster has conditions about.
+pub const CONDITIONS: [Type; 7] = [
+    Type::Accepted,
+    Type::Progressing,
+    Type::Available,
+    Type::Degraded,
+    Type::Ready,
+    Type::LeaderElected,
+    Type::MembershipStable,
+];
 
 /// A cluster of members that grant locks, hold queues and keep a coherent cache.
 // The name becomes part of every child's name: 40 characters leave room for the longest of them.

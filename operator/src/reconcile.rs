@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
-    failure::{Class, Failure},
+    failure::Failure,
     kube::Context,
     plan::{ObjectKind, Plan},
 };
@@ -156,10 +156,4 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// The record, a deletion or a command failed, and not only a child.
     pub stuck: bool,
-}
-
-impl Outcome {
-    pub fn class(&self) -> Option<Class> {
-        self.failure.as_ref().map(|failure| failure.class)
-    }
 }

@@ -24,14 +24,6 @@ where
     request_optional(format!("get {} {name}", K::kind(&())), api.get(name)).await
 }
 
-pub async fn get_global<K>(ctx: &Context, name: &str) -> Result<Option<K>, Failure>
-where
-    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
-{
-    let api = Api::<K>::all(ctx.client.clone());
-    request_optional(format!("get {} {name}", K::kind(&())), api.get(name)).await
-}
-
 pub async fn list_global<K>(ctx: &Context) -> Result<Vec<K>, Failure>
 where
     K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,

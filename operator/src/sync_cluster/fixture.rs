@@ -200,7 +200,9 @@ impl Cluster {
         if let Ok(valid) = validate::validate(&resource, &seen, &given) {
             return (resource, valid);
         }
+        let present = resource.clone();
         resource.spec = self.accepted.clone().expect("a spec that was accepted before");
+        let resource = SyncClusters::in_force(&present, resource);
         let valid = validate::restore(&resource, &given).expect("still readable");
         (resource, valid)
     }

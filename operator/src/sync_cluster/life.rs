@@ -282,8 +282,12 @@ fn volumes_belong_to_the_resource_only_while_they_shall_go_with_it() {
     cluster.change(|spec| spec.deletion_policy = DeletionPolicy::Delete);
     cluster.settle();
     assert_eq!(owned(&cluster), 3);
-    cluster.change(|spec| spec.deletion_policy = DeletionPolicy::Retain);
+    // At once, also where the rest of the spec is refused: the resource may be deleted next.
+    cluster.change(|spec| {
+        (spec.deletion_policy, spec.image) = (DeletionPolicy::Retain, Some("no image".to_owned()));
+    });
     cluster.settle();
+    assert_eq!(cluster.condition(Type::Accepted).0, "False");
     assert_eq!(owned(&cluster), 0);
 }
 

@@ -89,7 +89,8 @@ fn patience(world: &World<'_>, step: &Step) -> Duration {
     if step.record.is_some() || !step.calls.is_empty() || !step.delete.is_empty() {
         return step.recheck_after;
     }
-    let ready = conditions::find(&world.status.conditions, Type::Ready);
+    let ready =
+        conditions::find(&world.status.conditions, Type::Ready).filter(|ready| ready.status == "False");
     let waited = ready.map_or(0, |ready| {
         world.given.now.as_second().saturating_sub(ready.last_transition_time.0.as_second())
     });

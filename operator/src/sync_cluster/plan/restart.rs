@@ -85,11 +85,18 @@ pub(super) fn roll(world: &World<'_>) -> Option<Step> {
         (Some(pod.metadata.uid.as_deref()) != under_way.map(Some), world.led_by(*ordinal), Reverse(*ordinal))
     });
     let Some((ordinal, pod)) = candidate else {
-        let message = format!(
-            "{to_go} members still run an old template; they are restarted once members {} are ready and have caught up.{}",
-            list(&unhealthy),
-            explain(world, &unhealthy)
-        );
+        let message = if unhealthy.is_empty() {
+            format!(
+                "{to_go} members still run an old template; a change of the configurations is finished first."
+            )
+        } else {
+            format!(
+                "{to_go} members still run an old template; they are restarted once members {} are ready and have caught \
+                 up.{}",
+                list(&unhealthy),
+                explain(world, &unhealthy)
+            )
+        };
         return Some(Step::wait(Reason::RolloutWaiting, message));
     };
     Some(restart(world, *ordinal, pod, to_go))
