@@ -166,6 +166,16 @@ impl Cluster {
         Ok(member.report().await?)
     }
 
+    /// Memory of each member, as it says itself.
+    pub async fn resident_bytes(&self) -> Result<BTreeMap<u16, u64>> {
+        let mut members = BTreeMap::new();
+        for (ordinal, url) in self.member_urls().await? {
+            let text = reqwest::get(format!("{url}/metrics")).await?.text().await?;
+            members.insert(ordinal, resident(&text).with_context(|| format!("metrics of member {ordinal}"))?);
+        }
+        Ok(members)
+    }
+
     /// Incarnations and roles of the members, as the status has them.
     pub async fn incarnations(&self) -> Result<BTreeMap<u16, (Option<String>, MemberRole)>> {
         let members = self.status().await?.members;
@@ -174,6 +184,12 @@ impl Cluster {
             .map(|member| Ok((u16::try_from(member.ordinal)?, (member.incarnation, member.role))))
             .collect()
     }
+}
+
+fn resident(metrics: &str) -> Result<u64> {
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    Ok(value.context("no process_resident_memory_bytes")?.trim().parse()?)
 }
 
 fn ordinal(pod: &Pod) -> Option<u16> {
@@ -206,6 +222,13 @@ pub fn exclusive(resource: &str, owner: &str, ttl: Duration) -> Acquire {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_read_from_the_metrics() {
+        let text = "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes 4096\n# EOF\n";
+        assert_eq!(resident(text).unwrap(), 4096);
+        assert!(resident("# EOF\n").is_err());
+    }
 
     #[test]
     fn every_partition_has_a_name() {

@@ -21,6 +21,8 @@ use crate::wait::{throughout, until};
 const SERVES_WITHIN: Duration = Duration::from_secs(5);
 const PACE: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_mins(1);
+/// Of a member after minutes of load: what is kept of a request has to be small, and its log ends in a snapshot.
+const MEMORY_MAX: u64 = 192 << 20;
 /// Until Kubernetes has the member back after its host was lost, and the operator has seen it.
 const HEALED: Duration = Duration::from_mins(3);
 const PAUSE: Duration = Duration::from_secs(20);
@@ -193,6 +195,10 @@ impl Stand {
         report.check()?;
         report.refused_only_with(&["503", "504", "unreachable", "no answer"])?;
         ensure!(report.unanswered() == 0, "{} operations never got an answer", report.unanswered());
+        for (ordinal, bytes) in self.cluster.resident_bytes().await? {
+            println!("    member {ordinal} has {} MiB", bytes >> 20);
+            ensure!(bytes <= MEMORY_MAX, "member {ordinal} has grown to {} MiB", bytes >> 20);
+        }
         self.witness.holds(&self.cluster).await
     }
 }
