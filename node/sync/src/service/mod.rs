@@ -100,6 +100,8 @@ impl<M: Member> Service<M> {
     /// the same.
     pub fn drain(&self) {
         self.draining.send_replace(true);
+        // However long it was quiet before: those who do not know yet that it stops are still to come.
+        self.traffic.touch();
     }
 
     /// No request is under way and none has come for so long.

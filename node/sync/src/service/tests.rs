@@ -1,6 +1,7 @@
 //! The routes, over one member in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -168,7 +169,7 @@ async fn a_member_that_stops_is_not_ready_and_ends_waits_as_retryable() {
     assert_eq!(bench.ask("GET", "/readyz", "").await.0, 200);
     bench.post("/lock/acquire", acquire("r", "a")).await;
     let waiting = bench.wait("b").await;
-    assert!(!bench.service.is_quiet(std::time::Duration::ZERO), "a request is under way");
+    assert!(!bench.service.is_quiet(Duration::ZERO), "a request is under way");
     bench.service.drain();
     let (status, body) = waiting.await.unwrap();
     assert_eq!((status, &body["error"]["code"]), (503, &json!("wait_ended")));
@@ -181,7 +182,18 @@ async fn a_member_that_stops_is_not_ready_and_ends_waits_as_retryable() {
         (served.status(), &served.headers()["connection"]),
         (StatusCode::OK, &"close".parse().unwrap())
     );
-    assert!(bench.service.is_quiet(std::time::Duration::ZERO));
+    assert!(bench.service.is_quiet(Duration::ZERO));
+}
+
+#[tokio::test]
+async fn a_member_that_stops_waits_for_those_who_do_not_know_yet_however_quiet_it_was() {
+    let bench = Bench::new();
+    let quiet = Duration::from_millis(500);
+    while !bench.service.is_quiet(quiet) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bench.service.drain();
+    assert!(!bench.service.is_quiet(quiet));
 }
 
 #[tokio::test]

@@ -34,7 +34,8 @@ impl Traffic {
             && self.began.elapsed().saturating_sub(last) >= for_at_least
     }
 
-    fn touch(&self) {
+    /// From now on it was quiet for no time yet.
+    pub(super) fn touch(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_ms.fetch_max(now, Ordering::SeqCst);
     }
