@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use quartet_raft::BrokenRule;
-
-use crate::{Coverage, Outcome, Profile, Violation, run};
+use crate::{Broken, Coverage, Outcome, Profile, Violation, run};
 
 #[derive(Debug)]
 pub struct Failure {
@@ -29,7 +27,7 @@ pub fn profile_of(seed: u64, profiles: &[Profile]) -> Option<&Profile> {
 }
 
 /// Runs `count` seeds from `start` on; ends early when one has failed.
-pub fn sweep(profiles: &[Profile], start: u64, count: u64, jobs: usize, broken: Option<BrokenRule>) -> Tally {
+pub fn sweep(profiles: &[Profile], start: u64, count: u64, jobs: usize, broken: Option<Broken>) -> Tally {
     let next = AtomicU64::new(start);
     let failed = AtomicBool::new(false);
     let work = || {
@@ -80,6 +78,10 @@ impl Tally {
             ("cut connections", coverage.cuts, 1),
             ("snapshots", coverage.snapshots, 4),
             ("configurations", coverage.configurations, 2),
+            ("damaged volumes", 100 * coverage.damaged, 2),
+            ("failed syncs", 100 * coverage.failed_syncs, 5),
+            ("torn writes", 100 * coverage.torn, 5),
+            ("full disks", 100 * coverage.full, 5),
             ("acknowledged operations", coverage.acknowledged, 50),
         ]
         .into_iter()
@@ -100,6 +102,13 @@ impl Coverage {
         self.elections += other.elections;
         self.crashes += other.crashes;
         self.wipes += other.wipes;
+        self.damaged += other.damaged;
+        self.damaged_tails += other.damaged_tails;
+        self.failed_syncs += other.failed_syncs;
+        self.torn += other.torn;
+        self.full += other.full;
+        self.refused += other.refused;
+        self.client_cuts += other.client_cuts;
         self.cuts += other.cuts;
         self.pauses += other.pauses;
         self.snapshots += other.snapshots;
@@ -114,13 +123,21 @@ impl std::fmt::Display for Coverage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} elections, {} crashes, {} cuts, {} pauses, {} wiped volumes, {} snapshots, {} configurations, {} \
-             operations acknowledged, {} of unknown outcome, {} histories undecided, {} events",
+            "{} elections, {} crashes, {} cuts, {} of clients, {} pauses, {} wiped volumes, {} damaged ({} in what \
+             nothing proves durable), {} failed syncs, {} torn writes, {} full disks ({} refusals), {} snapshots, {} \
+             configurations, {} operations acknowledged, {} of unknown outcome, {} histories undecided, {} events",
             self.elections,
             self.crashes,
             self.cuts,
+            self.client_cuts,
             self.pauses,
             self.wipes,
+            self.damaged,
+            self.damaged_tails,
+            self.failed_syncs,
+            self.torn,
+            self.full,
+            self.refused,
             self.snapshots,
             self.configurations,
             self.acknowledged,

@@ -2,6 +2,7 @@
 
 use quartet_replica::engine::MemberCommand;
 
+use crate::host::{Health, Trouble};
 use crate::invariant::Violation;
 use crate::operator::CLUSTER;
 use crate::world::{Happening, World};
@@ -24,6 +25,11 @@ impl World {
             faults.wipe,
             faults.resize,
             faults.handover,
+            faults.cut_clients,
+            faults.tear,
+            faults.fail_sync,
+            faults.fill,
+            faults.rot,
         ];
         match self.rng.weighted(&weights) {
             Some(0) => self.crash_one(),
@@ -34,6 +40,11 @@ impl World {
             Some(5) => return self.wipe_one(),
             Some(6) => return self.resize(),
             Some(7) => self.hand_over(),
+            Some(8) => self.cut_clients(),
+            Some(9) => self.tear_one(),
+            Some(10) => self.fail_a_sync(),
+            Some(11) => self.fill_one(),
+            Some(12) => self.rot_one(),
             _ => {}
         }
         Ok(())
@@ -87,6 +98,83 @@ impl World {
         self.after(wait, Happening::Heal);
     }
 
+    fn cut_clients(&mut self) {
+        let all: Vec<u16> = self.hosts.keys().copied().collect();
+        for client in 0..self.plan.clients {
+            for host in &all {
+                if self.rng.chance(400) {
+                    self.clients_cut.insert((client, *host));
+                }
+            }
+        }
+        self.coverage.client_cuts += 1;
+        let wait = self.rng.between(100_000, 4_000_000);
+        self.after(wait, Happening::Heal);
+    }
+
+    /// A host whose disk does nothing wrong yet.
+    fn any_sound_host(&mut self) -> Option<u16> {
+        let ordinal = self.any_host()?;
+        self.hosts.get(&ordinal).is_some_and(|host| host.trouble.is_none()).then_some(ordinal)
+    }
+
+    fn tear_one(&mut self) {
+        let Some(ordinal) = self.any_sound_host() else { return };
+        let changes = self.rng.below(12);
+        if let Some(host) = self.hosts.get_mut(&ordinal)
+            && host.volume.stop_after(changes)
+        {
+            host.trouble = Some(Trouble::Power);
+            self.note(|| format!("the power of m{ordinal} will go after {changes} more changes of its disk"));
+        }
+    }
+
+    fn fail_a_sync(&mut self) {
+        let Some(ordinal) = self.any_sound_host() else { return };
+        if let Some(host) = self.hosts.get_mut(&ordinal)
+            && host.volume.fail_sync()
+        {
+            host.trouble = Some(Trouble::Sync);
+            self.note(|| format!("the next sync of m{ordinal} will fail"));
+        }
+    }
+
+    /// Leaves a disk less room than its reserve, for a while.
+    fn fill_one(&mut self) {
+        let Some(ordinal) = self.any_sound_host() else { return };
+        let free = self.rng.below(3 * self.plan.segment_bytes);
+        let wait = self.rng.between(500_000, 5_000_000);
+        if let Some(host) = self.hosts.get_mut(&ordinal)
+            && host.volume.set_room(Some(free))
+        {
+            host.trouble = Some(Trouble::Full);
+            self.coverage.full += 1;
+            self.note(|| format!("the disk of m{ordinal} has {free} bytes left for {wait} us"));
+            self.after(wait, Happening::Room { host: ordinal });
+        }
+    }
+
+    /// Flips a bit of what a member's disk holds, while the member is down. At most one at a time: a cluster
+    /// survives as many damaged volumes as it does lost ones.
+    fn rot_one(&mut self) {
+        if self.operator.wanted.len() < 3 || !self.is_whole() {
+            return;
+        }
+        let Some(ordinal) = self.any_sound_host() else { return };
+        if !self.hosts.get(&ordinal).is_some_and(|host| self.operator.wanted.contains(&host.id)) {
+            return;
+        }
+        self.crash(ordinal);
+        let Some(host) = self.hosts.get_mut(&ordinal) else { return };
+        let flipped = host.volume.rot(&mut self.rng);
+        if flipped.is_some() {
+            host.health = Health::Rotten;
+        }
+        self.note(|| format!("a bit of m{ordinal}'s disk is flipped: {flipped:?}"));
+        let wait = self.rng.between(10_000, 2_000_000);
+        self.after(wait, Happening::Start { host: ordinal });
+    }
+
     fn pause_one(&mut self) {
         let Some(ordinal) = self.any_host() else { return };
         let for_us = self.rng.between(10_000, 4_000_000);
@@ -95,6 +183,7 @@ impl World {
             let life = host.life;
             if let Some(running) = &mut host.running {
                 running.paused = Some(Vec::new());
+                running.paused_at = self.now;
             }
             self.coverage.pauses += 1;
             self.note(|| format!("m{ordinal} pauses for {for_us} us, its clock too: {}", stalled.is_some()));

@@ -22,6 +22,29 @@ pub(crate) struct Host {
     pub(crate) has_cluster: bool,
     /// Left the cluster for good.
     pub(crate) retired: bool,
+    /// What its disk does wrong now or soon.
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) health: Health,
+}
+
+/// Of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    Sound,
+    /// A bit was flipped while its member was down.
+    Rotten,
+    /// Its member takes no part until it is reset.
+    Blocked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// A sync will fail.
+    Sync,
+    /// The power will go in the middle of a write.
+    Power,
+    /// There is hardly any room.
+    Full,
 }
 
 pub(crate) struct Running {
@@ -32,11 +55,22 @@ pub(crate) struct Running {
     pub(crate) pumping: bool,
     /// Events since it was paused.
     pub(crate) paused: Option<Vec<Event>>,
+    pub(crate) paused_at: Micros,
+    /// While its clock went on.
+    pub(crate) slept: Slept,
     /// Batches that wait for the sync under way.
     pub(crate) queued: VecDeque<Batch>,
     pub(crate) syncing: bool,
     pub(crate) last_written: u64,
+    pub(crate) last_synced: u64,
     pub(crate) written: Written,
+}
+
+/// How long a member did nothing while its clock went on, and how often.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Slept {
+    pub(crate) us: u64,
+    pub(crate) times: u64,
 }
 
 struct Clock {
@@ -62,9 +96,12 @@ impl Running {
             clock: Clock { started_at: now, base, rate_ppm, stalled_us: 0 },
             pumping: false,
             paused: None,
+            paused_at: now,
+            slept: Slept::default(),
             queued: VecDeque::new(),
             syncing: false,
             last_written: 0,
+            last_synced: 0,
             written: Written::default(),
         }
     }

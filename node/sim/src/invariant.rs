@@ -14,7 +14,7 @@ pub enum Invariant {
     StateMachineSafety,
     /// What a member promises is on its disk, and what was synced is there after a crash.
     Durability,
-    /// Replicated time never goes back, and never runs ahead of real time.
+    /// Replicated time never goes back, never runs ahead of real time, and never leaps after a leader's sleep.
     LogTime,
     /// Clients' registers are linearizable.
     Linearizability,

@@ -26,5 +26,5 @@ mod seam;
 mod world;
 
 pub use invariant::{Invariant, Violation};
-pub use profile::{BROKEN_RULES, PROFILES, Profile};
+pub use profile::{BROKEN_RULES, Broken, PROFILES, Profile};
 pub use world::{Coverage, Outcome, run};

@@ -77,11 +77,7 @@ impl KeptGroup {
         self.entry(index).map(|entry| entry.term)
     }
 
-    /// What the snapshot stands for already is left out: a received one may be on its way to the disk while the
-    /// core, which does not know it yet, still takes entries before its end.
     fn append(&mut self, entries: &[Entry]) {
-        let covered = entries.partition_point(|entry| entry.index <= self.snapshot.last.index);
-        let entries = &entries[covered..];
         let Some(first) = entries.first() else { return };
         if let Some(offset) = self.offset(first.index) {
             self.entries.truncate(offset);

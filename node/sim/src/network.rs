@@ -63,8 +63,8 @@ impl Network {
                 delay *= 20;
             }
             let mut at = now + delay;
-            // Pieces of a snapshot follow each other on one connection; the rest may come by old and new ones.
-            if weather.ordered || bulk {
+            // What goes by old and new connections may overtake, pieces of snapshots too.
+            if weather.ordered {
                 let last = self.last_arrival.entry((from, to, bulk)).or_insert(0);
                 at = at.max(*last);
                 *last = at;

@@ -10,6 +10,7 @@ use quartet_replica::store::{Batch, Opened, Record};
 use quartet_replica::wire::PeerMessage;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::host::Slept;
 use crate::invariant::{Invariant, Violation};
 use crate::model::{Kept, KeptGroup};
 use crate::queue::Micros;
@@ -21,7 +22,7 @@ type Verdict = Result<(), Violation>;
 pub(crate) struct Observer {
     disks: BTreeMap<MemberId, Shadow>,
     leaders: BTreeMap<(GroupId, Term), MemberId>,
-    entries: BTreeMap<(GroupId, Index, Term), Seen>,
+    entries: BTreeMap<(GroupId, Index, Term), (Seen, Sole)>,
     committed: BTreeMap<GroupId, Vec<Committed>>,
     applied: BTreeMap<(GroupId, Index), (LogTime, u64)>,
     states: BTreeMap<(GroupId, Index), u64>,
@@ -29,6 +30,9 @@ pub(crate) struct Observer {
     images: BTreeMap<(GroupId, Index), u64>,
     /// How fast clocks may run, in parts per million above real time.
     drift_ppm: u64,
+    /// The longest step of replicated time at once, if the members promise one.
+    step_max_us: Option<u64>,
+    offices: BTreeMap<(GroupId, Term), Office>,
     pub(crate) elections: u64,
     pub(crate) snapshots: u64,
     pub(crate) configurations: u64,
@@ -40,6 +44,41 @@ struct Shadow {
     written: Kept,
     durable: Kept,
     unsynced: VecDeque<(u64, Vec<Record>)>,
+    /// The last batch that was synced.
+    synced: u64,
+    /// What records that are durable themselves say to have been durable.
+    proven: Kept,
+    /// Synced batches after it, and which had been synced when each was written.
+    unproven: VecDeque<(u64, Vec<Record>)>,
+    synced_when_written: BTreeMap<u64, u64>,
+    /// The same of earlier lives, as long as no record of this one is durable.
+    past: Vec<(Kept, Vec<Record>)>,
+    /// Where the log was replaced, from which index on, and in whose term: what was promised to earlier leaders
+    /// does not hold from there on.
+    cuts: BTreeMap<GroupId, Vec<(Term, Index)>>,
+}
+
+/// When a leader wrote its first entry, and how that was stamped.
+#[derive(Clone, Copy)]
+struct Office {
+    of: MemberId,
+    time: LogTime,
+    since: Awake,
+}
+
+/// Real time, and how much of it a member has slept in this life.
+#[derive(Clone, Copy)]
+pub(crate) struct Awake {
+    pub(crate) now: Micros,
+    pub(crate) slept: Slept,
+}
+
+/// What a member found on a volume that a bit was flipped on, if it noticed nothing.
+pub(crate) enum Unnoticed {
+    /// Everything.
+    Harmless,
+    /// Without the last of what was synced: nothing after it says that it was.
+    Tail,
 }
 
 /// What an entry was when it was first seen.
@@ -49,6 +88,9 @@ struct Seen {
     time: LogTime,
     term_before: Term,
 }
+
+/// The only member that has written an entry so far, if it is one.
+type Sole = Option<MemberId>;
 
 #[derive(Clone, Copy)]
 struct Committed {
@@ -70,8 +112,26 @@ fn digest(entry: &Entry) -> u64 {
 }
 
 impl Observer {
-    pub(crate) fn new(drift_ppm: u64) -> Self {
-        Self { drift_ppm, ..Self::default() }
+    pub(crate) fn new(drift_ppm: u64, step_max_us: Option<u64>) -> Self {
+        Self { drift_ppm, step_max_us, ..Self::default() }
+    }
+
+    /// A bit was flipped, and the member found no damage.
+    pub(crate) fn unnoticed(&self, id: MemberId, opened: &Opened) -> Result<Unnoticed, Violation> {
+        let Some(shadow) = self.disks.get(&id) else { return Ok(Unnoticed::Harmless) };
+        let found = Kept::from_opened(opened);
+        let mut unnoticed = Unnoticed::Harmless;
+        for (group, held) in &shadow.durable.groups {
+            let found = found.groups.get(group).cloned().unwrap_or_default();
+            if shadow.explain(*group, held, &found).is_some() {
+                if !shadow.may_have_lost_its_tail(*group, &found) {
+                    let detail = format!("{id} group {} does not notice a flipped bit", group.0);
+                    return Err(Violation::new(Invariant::Durability, detail));
+                }
+                unnoticed = Unnoticed::Tail;
+            }
+        }
+        Ok(unnoticed)
     }
 
     /// A member is about to start from what its volume holds: some of what it wrote in order, and all that was synced.
@@ -94,22 +154,59 @@ impl Observer {
                 return broken(Invariant::Durability, format!("{id} group {}: {detail}", group.0));
             }
         }
-        *shadow = Shadow { written: found.clone(), durable: found, unsynced: VecDeque::new() };
+        // A lone voter elects itself at once. If its disk then has lost the term, so that it may have the same one
+        // again, what it wrote in it has never left it.
+        let lost = |group: &GroupId, term: &Term| {
+            found.groups.get(group).is_none_or(|kept| kept.hard_state.term < *term)
+        };
+        self.entries.retain(|(group, _, term), (_, sole)| *sole != Some(id) || !lost(group, term));
+        let leaders = &self.leaders;
+        self.offices.retain(|at, office| office.of != id || leaders.contains_key(at) || !lost(&at.0, &at.1));
+        let before = std::mem::take(shadow);
+        let late = before.unproven.into_iter().chain(before.unsynced);
+        let mut past = before.past;
+        past.push((before.proven, late.flat_map(|(_, records)| records).collect()));
+        *shadow = Shadow {
+            written: found.clone(),
+            proven: found.clone(),
+            durable: found,
+            past,
+            ..Shadow::default()
+        };
         Ok(())
     }
 
     pub(crate) fn synced(&mut self, id: MemberId, batch: u64) {
         let Some(shadow) = self.disks.get_mut(&id) else { return };
-        while let Some((_, records)) = shadow.unsynced.pop_front_if(|(number, _)| *number <= batch) {
+        while let Some((number, records)) = shadow.unsynced.pop_front_if(|(number, _)| *number <= batch) {
             for record in &records {
                 shadow.durable.apply(record);
             }
+            let before = shadow.synced_when_written.remove(&number).unwrap_or(0);
+            // The identity has a file of its own, which says nothing of the log.
+            if !records.is_empty() {
+                shadow.past.clear();
+                while let Some((_, proven)) = shadow.unproven.pop_front_if(|(number, _)| *number <= before) {
+                    for record in &proven {
+                        shadow.proven.apply(record);
+                    }
+                }
+            }
+            shadow.unproven.push_back((number, records));
+        }
+        shadow.synced = batch.max(shadow.synced);
+    }
+
+    /// The store has been given the batch: from now on it may be on the disk.
+    pub(crate) fn handed_over(&mut self, id: MemberId, batch: u64) {
+        if let Some(shadow) = self.disks.get_mut(&id) {
+            shadow.synced_when_written.insert(batch, shadow.synced);
         }
     }
 
-    pub(crate) fn output(&mut self, id: MemberId, output: &Output) -> Verdict {
+    pub(crate) fn output(&mut self, id: MemberId, output: &Output, awake: Awake) -> Verdict {
         if let Some(batch) = &output.batch {
-            self.wrote(id, batch)?;
+            self.wrote(id, batch, awake)?;
         }
         for (to, message) in &output.send {
             if let PeerMessage::Raft { group, message } = message {
@@ -119,7 +216,7 @@ impl Observer {
         Ok(())
     }
 
-    fn wrote(&mut self, id: MemberId, batch: &Batch) -> Verdict {
+    fn wrote(&mut self, id: MemberId, batch: &Batch, awake: Awake) -> Verdict {
         for record in &batch.records {
             match record {
                 Record::HardState { group, state } => {
@@ -133,7 +230,10 @@ impl Observer {
                         return broken(Invariant::ElectionSafety, detail);
                     }
                 }
-                Record::Entries { group, entries } => self.appended(id, *group, entries)?,
+                Record::Entries { group, entries } => {
+                    self.appended(id, *group, entries, awake)?;
+                    self.cut(id, *group, entries);
+                }
                 Record::Snapshot { group, meta, data } => {
                     self.snapshots += 1;
                     let image = xxh3_64(data);
@@ -143,6 +243,7 @@ impl Observer {
                         return broken(Invariant::StateMachineSafety, detail);
                     }
                     self.stands_for(id, *group, meta.last)?;
+                    self.cut_by_snapshot(id, *group, meta.last);
                 }
             }
             self.disks.entry(id).or_default().written.apply(record);
@@ -171,30 +272,29 @@ impl Observer {
     }
 
     /// Entries that follow each other agree with all others of their index and term, and replace nothing committed.
-    fn appended(&mut self, id: MemberId, group: GroupId, entries: &[Entry]) -> Verdict {
+    fn appended(&mut self, id: MemberId, group: GroupId, entries: &[Entry], awake: Awake) -> Verdict {
         let kept = self.written(id, group);
-        // What a snapshot on its way to the disk stands for is not looked at again.
-        let covered = kept.map_or(Index(0), |kept| kept.snapshot.last.index);
-        let entries = &entries[entries.partition_point(|entry| entry.index <= covered)..];
-        let Some(first) = entries.first() else {
-            return Ok(());
-        };
+        let Some(first) = entries.first() else { return Ok(()) };
         let before = kept.and_then(|kept| kept.term_at(Index(first.index.0 - 1)));
         let Some(mut term_before) = before.or((first.index == Index(1)).then_some(Term(0))) else {
             let detail = format!("{id} group {} left a gap before {:?}", group.0, first.index);
             return broken(Invariant::LogMatching, detail);
         };
+        let mut stamped = Vec::new();
         let mut time_before = kept
             .and_then(|kept| kept.entry(Index(first.index.0 - 1)).map(|entry| entry.time))
             .unwrap_or_default();
         for entry in entries {
             let seen = Seen { digest: digest(entry), time: entry.time, term_before };
-            let known = *self.entries.entry((group, entry.index, entry.term)).or_insert_with(|| {
+            let at = (group, entry.index, entry.term);
+            let (known, sole) = self.entries.get(&at).copied().unwrap_or((seen, Some(id)));
+            let sole = sole.filter(|sole| *sole == id);
+            if self.entries.insert(at, (known, sole)).is_none() {
                 if matches!(entry.payload, Payload::Configuration(_)) {
                     self.configurations += 1;
                 }
-                seen
-            });
+                stamped.push(entry);
+            }
             if known != seen {
                 let detail = format!("{id} group {} holds another {:?}", group.0, entry.position());
                 return broken(Invariant::LogMatching, detail);
@@ -206,7 +306,68 @@ impl Observer {
             self.keeps_committed(id, group, entry)?;
             (term_before, time_before) = (entry.term, entry.time);
         }
+        stamped.into_iter().try_for_each(|entry| self.stamped(id, group, entry, awake))
+    }
+
+    /// An entry that nobody had before is its leader's. Its stamp follows the leader's clock, and of each sleep no
+    /// more than one step; one more, for a sleep that its first entry came after.
+    fn stamped(&mut self, of: MemberId, group: GroupId, entry: &Entry, awake: Awake) -> Verdict {
+        let Some(step_max_us) = self.step_max_us else { return Ok(()) };
+        let office = Office { of, time: entry.time, since: awake };
+        let office = *self.offices.entry((group, entry.term)).or_insert(office);
+        let slept = awake.slept.us.saturating_sub(office.since.slept.us);
+        let gone = (awake.now - office.since.now).saturating_sub(slept);
+        let steps = awake.slept.times.saturating_sub(office.since.slept.times) + 1;
+        let may = gone + gone * self.drift_ppm / 1_000_000 + steps * step_max_us + 10_000;
+        if entry.time.0.saturating_sub(office.time.0) * 1000 > may {
+            let detail = format!(
+                "the leader of group {} in {:?} stamped {} ms after {} ms, of which it slept all but {gone} us",
+                group.0, entry.term, entry.time.0, office.time.0,
+            );
+            return broken(Invariant::LogTime, detail);
+        }
         Ok(())
+    }
+
+    fn cut(&mut self, id: MemberId, group: GroupId, entries: &[Entry]) {
+        let Some(shadow) = self.disks.get_mut(&id) else { return };
+        let Some(kept) = shadow.written.groups.get(&group) else { return };
+        if let Some(first) = entries.first()
+            && first.index <= kept.last().index
+        {
+            shadow.cuts.entry(group).or_default().push((kept.hard_state.term, first.index));
+        }
+    }
+
+    /// What conflicts with a snapshot was promised to leaders before the one that committed what it stands for.
+    fn cut_by_snapshot(&mut self, id: MemberId, group: GroupId, last: Position) {
+        let by = self.committed_at(group, last.index).map(|committed| committed.by);
+        let (Some(by), Some(shadow)) = (by, self.disks.get_mut(&id)) else { return };
+        let held = shadow.written.groups.get(&group).and_then(|kept| kept.term_at(last.index));
+        if held.is_some_and(|term| term != last.term) {
+            shadow.cuts.entry(group).or_default().push((by, last.index));
+        }
+    }
+
+    /// Whether `id` may say in `term` that its disk holds the leader's log up to `index`. A promise that waited
+    /// for the disk may have been taken back meanwhile, by the log of a later leader.
+    fn may_promise(&self, id: MemberId, group: GroupId, term: Term, index: Index) -> bool {
+        let shadow = self.disks.get(&id);
+        let Some(kept) = shadow.and_then(|shadow| shadow.durable.groups.get(&group)) else {
+            return index == Index(0) && term == Term(0);
+        };
+        if kept.hard_state.term < term {
+            return false;
+        }
+        let leader = self.leaders.get(&(group, term)).and_then(|leader| self.written(*leader, group));
+        let told = leader.filter(|leader| leader.hard_state.term == term).and_then(|it| it.term_at(index));
+        let holds = match kept.term_at(index) {
+            _ if index <= kept.snapshot.last.index => true,
+            Some(held) => told.is_none_or(|told| told == held),
+            None => false,
+        };
+        let cuts = shadow.and_then(|shadow| shadow.cuts.get(&group));
+        holds || cuts.is_some_and(|cuts| cuts.iter().any(|(by, from)| *by > term && *from <= index))
     }
 
     fn keeps_committed(&self, id: MemberId, group: GroupId, entry: &Entry) -> Verdict {
@@ -232,17 +393,15 @@ impl Observer {
                 self.commits(id, group, *commit, message.term)
             }
             Body::AppendReply { outcome: AppendOutcome::Matched(index), .. } => {
-                let durable = self.durable(id, group);
-                let term = durable.hard_state.term;
-                // What a later leader has taken back since it was promised does not count any more.
-                if term < message.term || (term == message.term && durable.last().index < *index) {
+                if !self.may_promise(id, group, message.term, *index) {
                     let detail = format!("{id} group {} promised {index:?} without having it", group.0);
                     return broken(Invariant::Durability, detail);
                 }
                 Ok(())
             }
             Body::VoteReply { granted: true } => {
-                let durable = self.durable(id, group).hard_state;
+                let kept = self.disks.get(&id).and_then(|shadow| shadow.durable.groups.get(&group));
+                let durable = kept.map(|kept| kept.hard_state).unwrap_or_default();
                 if durable.term < message.term || (durable.term == message.term && durable.vote != Some(to)) {
                     let detail = format!("{id} group {} gave a vote that it had not written", group.0);
                     return broken(Invariant::Durability, detail);
@@ -251,16 +410,6 @@ impl Observer {
             }
             _ => Ok(()),
         }
-    }
-
-    fn durable(&self, id: MemberId, group: GroupId) -> KeptGroup {
-        let kept = self.disks.get(&id).and_then(|shadow| shadow.durable.groups.get(&group));
-        kept.map_or_else(KeptGroup::default, |kept| KeptGroup {
-            hard_state: kept.hard_state,
-            snapshot: kept.snapshot.clone(),
-            entries: kept.entries.last().cloned().into_iter().collect(),
-            ..KeptGroup::default()
-        })
     }
 
     fn leads(&mut self, id: MemberId, group: GroupId, term: Term) -> Verdict {
@@ -331,18 +480,19 @@ impl Observer {
 }
 
 impl Shadow {
+    /// Whether `found` is what was proven durable and some of what was written since, in order.
+    fn may_have_lost_its_tail(&self, group: GroupId, found: &KeptGroup) -> bool {
+        let since = self.unproven.iter().chain(&self.unsynced).flat_map(|(_, records)| records);
+        is_reached(group, &self.proven, since, found)
+            || self.past.iter().any(|(proven, since)| is_reached(group, proven, since.iter(), found))
+    }
+
     /// What is wrong with `found` if no prefix of the unsynced records explains it.
     fn explain(&self, group: GroupId, durable: &KeptGroup, found: &KeptGroup) -> Option<String> {
-        let mut candidate = Kept::default();
-        candidate.groups.insert(group, durable.clone());
-        let unsynced = self.unsynced.iter().flat_map(|(_, records)| records);
-        let mut records = unsynced.filter(|record| record_group(record) == group);
-        loop {
-            if candidate.groups.get(&group).is_some_and(|kept| explains(kept, found)) {
-                return None;
-            }
-            let Some(record) = records.next() else { break };
-            candidate.apply(record);
+        let mut base = Kept::default();
+        base.groups.insert(group, durable.clone());
+        if is_reached(group, &base, self.unsynced.iter().flat_map(|(_, records)| records), found) {
+            return None;
         }
         Some(format!(
             "synced up to {:?} with {:?} and snapshot {:?}, found {:?} with {:?} and snapshot {:?}",
@@ -353,6 +503,25 @@ impl Shadow {
             found.hard_state,
             found.snapshot.last,
         ))
+    }
+}
+
+/// Whether some of the records, in order, lead from `base` to `found`.
+fn is_reached<'a>(
+    group: GroupId,
+    base: &Kept,
+    since: impl Iterator<Item = &'a Record>,
+    found: &KeptGroup,
+) -> bool {
+    let mut candidate = Kept::default();
+    candidate.groups.insert(group, base.groups.get(&group).cloned().unwrap_or_default());
+    let mut records = since.filter(|record| record_group(record) == group);
+    loop {
+        if candidate.groups.get(&group).is_some_and(|kept| explains(kept, found)) {
+            return true;
+        }
+        let Some(record) = records.next() else { return false };
+        candidate.apply(record);
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use quartet_raft::{BrokenRule, Settings};
+use quartet_raft::Settings;
 use quartet_replica::engine::EngineSettings;
 
 use crate::network::Weather;
-use crate::profile::{Profile, Storm};
+use crate::profile::{Broken, Profile, Storm};
 use crate::queue::Micros;
 use crate::rng::Rng;
 
@@ -27,7 +27,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn draw(profile: &Profile, broken: Option<BrokenRule>, rng: &mut Rng) -> Self {
+    pub(crate) fn draw(profile: &Profile, broken: Option<Broken>, rng: &mut Rng) -> Self {
         let members = match rng.below(10) {
             0 if profile.alone => 1,
             0..=6 => 3,
@@ -41,7 +41,10 @@ impl Plan {
             seed: rng.next(),
             append_bytes_max: usize::try_from(rng.between(64, 4096)).unwrap_or(64),
             appends_in_flight_max: usize::try_from(rng.between(1, 6)).unwrap_or(1),
-            broken,
+            broken: match broken {
+                Some(Broken::Raft(rule)) => Some(rule),
+                _ => None,
+            },
             ..Settings::default()
         };
         let engine = EngineSettings {
@@ -54,7 +57,11 @@ impl Plan {
             keys_max: 4096,
             key_lifetime: Duration::from_mins(10),
             time_step_max: Duration::from_millis(rng.between(200, 1500)),
-            chunk_bytes: usize::try_from(rng.between(1024, 16_384)).unwrap_or(1024),
+            chunk_bytes: usize::try_from(rng.between(16, 512)).unwrap_or(16),
+            broken: match broken {
+                Some(Broken::Engine(rule)) => Some(rule),
+                _ => None,
+            },
         };
         let mut plan = Self {
             members,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quartet_replica::disk::MemoryDisk;
+use quartet_replica::disk::{Disk, MemoryDisk};
 use quartet_replica::engine::{Engine, EngineSettings, Event, Output, Report};
 use quartet_replica::store::{Batch, Identity, Opened, Store, StoreSettings, Written};
 use quartet_replica::{GroupId, StateMachine};
@@ -50,13 +50,15 @@ pub(crate) struct StoreVolume {
 
 impl StoreVolume {
     pub(crate) fn new(settings: StoreSettings) -> Self {
-        Self { disk: MemoryDisk::new(1 << 30), settings, store: None }
+        Self { disk: MemoryDisk::new(PLENTY_BYTES), settings, store: None }
     }
 
     fn store(&mut self) -> Result<&mut Store<MemoryDisk>, String> {
         self.store.as_mut().ok_or_else(|| "the volume is not open".to_owned())
     }
 }
+
+const PLENTY_BYTES: u64 = 1 << 30;
 
 impl Volume for StoreVolume {
     fn open(&mut self) -> Result<Opened, String> {
@@ -77,5 +79,44 @@ impl Volume for StoreVolume {
     fn crash(&mut self, rng: &mut Rng) {
         self.store = None;
         self.disk.crash(rng.next());
+    }
+
+    fn close(&mut self) {
+        self.store = None;
+    }
+
+    fn fail_sync(&mut self) -> bool {
+        self.disk.fail_sync();
+        true
+    }
+
+    fn stop_after(&mut self, changes: u64) -> bool {
+        self.disk.stop_after(changes);
+        true
+    }
+
+    fn set_room(&mut self, free: Option<u64>) -> bool {
+        let (Ok(total), Ok(before)) = (self.disk.total_bytes(), self.disk.free_bytes()) else { return false };
+        self.disk.set_capacity(free.map_or(PLENTY_BYTES, |free| total - before + free));
+        true
+    }
+
+    fn look_for_room(&mut self) -> Option<bool> {
+        let free = self.disk.free_bytes().ok()?;
+        Some(free < self.settings.reserve_bytes)
+    }
+
+    fn rot(&mut self, rng: &mut Rng) -> Option<String> {
+        let names = self.disk.list().ok()?;
+        let name = rng.pick(&names)?.clone();
+        // What was never written holds nothing that could be lost.
+        let end = self.disk.file_bytes(&name)?.iter().rposition(|byte| *byte != 0)? as u64;
+        let (offset, bit) = (rng.below(end + 1), rng.below(8));
+        self.disk.flip(&name, offset, u8::try_from(bit).ok()?).then(|| format!("{name} at {offset}"))
+    }
+
+    fn wipe(&mut self) -> Result<(), String> {
+        self.store = None;
+        Store::wipe(&self.disk).map_err(|error| error.to_string())
     }
 }

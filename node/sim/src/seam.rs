@@ -26,8 +26,34 @@ pub(crate) trait Volume {
     fn open(&mut self) -> Result<Opened, String>;
     fn write(&mut self, batch: &Batch) -> Result<Written, String>;
     fn sync(&mut self) -> Result<(), String>;
-    /// Unsynced writes are lost, kept or torn. Nothing has it open.
+    /// The power is gone: unsynced writes are lost, kept or torn.
     fn crash(&mut self, rng: &mut Rng);
+    /// The process is gone, the power is not: what was written is still to be read.
+    fn close(&mut self) {}
+    /// The next sync fails. False if this volume has no such trouble.
+    fn fail_sync(&mut self) -> bool {
+        false
+    }
+    /// After so many more changes nothing works until the power is gone and back.
+    fn stop_after(&mut self, _changes: u64) -> bool {
+        false
+    }
+    /// Leaves so many bytes free, or (None) plenty.
+    fn set_room(&mut self, _free: Option<u64>) -> bool {
+        false
+    }
+    /// Looks again how much room there is.
+    fn look_for_room(&mut self) -> Option<bool> {
+        None
+    }
+    /// Flips a bit of what is stored. Says where, if there is anything.
+    fn rot(&mut self, _rng: &mut Rng) -> Option<String> {
+        None
+    }
+    /// Removes everything, as a reset does.
+    fn wipe(&mut self) -> Result<(), String> {
+        Err("this volume is never wiped".to_owned())
+    }
 }
 
 /// Something that a state machine was seen to do.

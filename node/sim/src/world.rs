@@ -2,28 +2,28 @@
 
 mod clients;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quartet_raft::{BrokenRule, MemberId};
+use quartet_raft::MemberId;
 use quartet_replica::GroupId;
 use quartet_replica::engine::{Event, MemberCommand, Output, Report, RequestId};
-use quartet_replica::store::{Batch, Identity, StoreSettings, Written};
+use quartet_replica::store::{Batch, Identity, Opened, StoreSettings, Written};
 use quartet_replica::wire::{Failure, PeerMessage};
 use quartet_sync::Partition;
 
 use crate::client::{Client, Record};
 use crate::core_member::CoreMember;
-use crate::host::{Host, Running};
+use crate::host::{Health, Host, Running, Slept, Trouble};
 use crate::invariant::{Invariant, Violation};
 use crate::model::ModelVolume;
 use crate::network::Network;
-use crate::observer::Observer;
+use crate::observer::{Awake, Observer, Unnoticed};
 use crate::operator::{CLUSTER, Operator, address};
 use crate::plan::Plan;
-use crate::profile::{Profile, Stack, Work};
+use crate::profile::{Broken, Profile, Stack, Work};
 use crate::queue::{Micros, Queue};
 use crate::register::Registers;
 use crate::replica_member::{self, StoreVolume};
@@ -49,6 +49,18 @@ pub struct Coverage {
     pub crashes: u64,
     pub wipes: u64,
     pub cuts: u64,
+    /// Between clients and members.
+    pub client_cuts: u64,
+    /// Volumes with a flipped bit that their members noticed.
+    pub damaged: u64,
+    /// Those that they could not notice: it was in the last that was synced.
+    pub damaged_tails: u64,
+    pub failed_syncs: u64,
+    /// Power that went in the middle of a write.
+    pub torn: u64,
+    /// Disks with hardly any room, and requests that were refused for it.
+    pub full: u64,
+    pub refused: u64,
     pub pauses: u64,
     pub snapshots: u64,
     /// Configurations that some member appended, each once.
@@ -60,19 +72,65 @@ pub struct Coverage {
 }
 
 pub(crate) enum Happening {
-    Tick { host: u16, life: u64 },
-    Pump { host: u16, life: u64 },
-    Deliver { from: MemberId, to: MemberId, message: Box<PeerMessage> },
-    Synced { host: u16, life: u64, batch: u64 },
-    ToMember { host: u16, life: u64, event: Box<Event> },
-    Think { client: u32 },
-    Attempt { client: u32 },
-    TimedOut { client: u32, attempt: RequestId },
-    Answer { id: RequestId, result: Result<Bytes, Failure> },
+    Tick {
+        host: u16,
+        life: u64,
+    },
+    Pump {
+        host: u16,
+        life: u64,
+    },
+    Deliver {
+        from: MemberId,
+        to: MemberId,
+        message: Box<PeerMessage>,
+    },
+    Synced {
+        host: u16,
+        life: u64,
+        batch: u64,
+    },
+    ToMember {
+        host: u16,
+        life: u64,
+        event: Box<Event>,
+    },
+    Think {
+        client: u32,
+    },
+    Attempt {
+        client: u32,
+    },
+    TimedOut {
+        client: u32,
+        attempt: RequestId,
+    },
+    /// None: from no member.
+    Answer {
+        from: Option<u16>,
+        id: RequestId,
+        result: Result<Bytes, Failure>,
+    },
     Fault,
-    Start { host: u16 },
-    Kill { host: u16, life: u64 },
-    Resume { host: u16, life: u64, stalled: Option<u64> },
+    Start {
+        host: u16,
+    },
+    Reset {
+        host: u16,
+    },
+    /// A full disk has room again.
+    Room {
+        host: u16,
+    },
+    Kill {
+        host: u16,
+        life: u64,
+    },
+    Resume {
+        host: u16,
+        life: u64,
+        stalled: Option<u64>,
+    },
     Heal,
     Operate,
     Calm,
@@ -93,6 +151,8 @@ pub(crate) struct World {
     observer: Observer,
     clients: Vec<Client>,
     asking: BTreeMap<RequestId, u32>,
+    /// Which clients cannot reach which members, nor hear from them.
+    pub(crate) clients_cut: BTreeSet<(u32, u16)>,
     record: Record,
     next_request: u64,
     next_value: u64,
@@ -109,7 +169,7 @@ const RECOVERY_US: Micros = 60_000_000;
 const EVENTS_MAX: u64 = 5_000_000;
 
 /// Runs one seed of a profile.
-pub fn run(profile: &Profile, seed: u64, broken: Option<BrokenRule>, traced: bool) -> Outcome {
+pub fn run(profile: &Profile, seed: u64, broken: Option<Broken>, traced: bool) -> Outcome {
     let mut rng = Rng::new(seed ^ xxhash_rust::xxh3::xxh3_64(profile.name.as_bytes()));
     let plan = Plan::draw(profile, broken, &mut rng);
     let mut world = World::new(*profile, plan, rng, traced);
@@ -125,7 +185,8 @@ pub fn run(profile: &Profile, seed: u64, broken: Option<BrokenRule>, traced: boo
 impl World {
     fn new(profile: Profile, plan: Plan, rng: Rng, traced: bool) -> Self {
         let network = Network::new(plan.weather);
-        let observer = Observer::new(plan.drift_ppm);
+        let step_max = u64::try_from(plan.engine.time_step_max.as_micros()).unwrap_or(u64::MAX);
+        let observer = Observer::new(plan.drift_ppm, (profile.stack == Stack::Replica).then_some(step_max));
         let clients = (0..plan.clients).map(Client::new).collect();
         Self {
             profile,
@@ -139,6 +200,7 @@ impl World {
             observer,
             clients,
             asking: BTreeMap::new(),
+            clients_cut: BTreeSet::new(),
             record: Record::default(),
             next_request: 0,
             next_value: 0,
@@ -215,21 +277,36 @@ impl World {
 
     /// A new host with an empty volume, and a member on it.
     pub(crate) fn add_host(&mut self, ordinal: u16) -> Verdict {
-        let incarnation = u128::from(self.rng.next()) << 64 | u128::from(self.rng.next());
-        let id = MemberId { ordinal, incarnation };
         let volume: Box<dyn Volume> = match self.profile.stack {
             Stack::Core => Box::<ModelVolume>::default(),
             Stack::Replica => Box::new(StoreVolume::new(StoreSettings {
                 segment_bytes: self.plan.segment_bytes,
                 segments_kept: 4,
-                reserve_bytes: 0,
+                reserve_bytes: 4 * self.plan.segment_bytes,
             })),
         };
+        let life = self.hosts.get(&ordinal).map_or(0, |host| host.life);
+        self.be_born(ordinal, volume, life)
+    }
+
+    /// A member that nobody knows yet, on an empty volume.
+    fn be_born(&mut self, ordinal: u16, volume: Box<dyn Volume>, life: u64) -> Verdict {
+        let incarnation = u128::from(self.rng.next()) << 64 | u128::from(self.rng.next());
+        let id = MemberId { ordinal, incarnation };
         let drift = self.plan.drift_ppm;
         let rate = self.rng.below(2 * drift + 1);
         let rate_ppm = i64::try_from(rate).unwrap_or(0) - i64::try_from(drift).unwrap_or(0);
-        let life = self.hosts.get(&ordinal).map_or(0, |host| host.life);
-        let mut host = Host { id, volume, running: None, life, rate_ppm, has_cluster: false, retired: false };
+        let mut host = Host {
+            id,
+            volume,
+            running: None,
+            life,
+            rate_ppm,
+            has_cluster: false,
+            retired: false,
+            trouble: None,
+            health: Health::Sound,
+        };
         // As the runtime does when it finds a new volume.
         let identity = Identity { id, cluster: None, groups: self.plan.groups, boots: 0 };
         let birth = Batch { number: 0, identity: Some(identity), records: Vec::new() };
@@ -244,12 +321,25 @@ impl World {
 
     /// Starts the member from what its volume holds.
     pub(crate) fn start(&mut self, ordinal: u16) -> Verdict {
-        let Some(host) = self.hosts.get_mut(&ordinal).filter(|host| host.running.is_none()) else {
+        let down =
+            |host: &&mut Host| host.running.is_none() && host.health != Health::Blocked && !host.retired;
+        let Some(host) = self.hosts.get_mut(&ordinal).filter(down) else {
             return Ok(());
         };
         let id = host.id;
         let failed = |why: String| Violation::new(Invariant::Recovery, format!("{id} cannot start: {why}"));
-        let opened = host.volume.open().map_err(failed)?;
+        let opened = match host.volume.open() {
+            Err(_) if host.trouble == Some(Trouble::Full) => {
+                host.volume.close();
+                self.after(500_000, Happening::Start { host: ordinal });
+                return Ok(());
+            }
+            opened => opened.map_err(failed)?,
+        };
+        if host.health == Health::Rotten && self.is_blocked_by_rot(ordinal, &opened)? {
+            return Ok(());
+        }
+        let Some(host) = self.hosts.get_mut(&ordinal) else { return Ok(()) };
         self.observer.started(id, &opened)?;
         let Some(identity) = opened.identity.clone() else {
             return Err(failed("its volume has no identity".to_owned()));
@@ -278,11 +368,108 @@ impl World {
         Ok(())
     }
 
+    /// A bit was flipped. If the member says so, or if what it lost cannot be told from what a crash takes, it is
+    /// reset and comes back as another: what it may have promised, it must not act without.
+    fn is_blocked_by_rot(&mut self, ordinal: u16, opened: &Opened) -> Result<bool, Violation> {
+        let Some(host) = self.hosts.get_mut(&ordinal) else { return Ok(true) };
+        host.health = Health::Sound;
+        if opened.damage.is_some() {
+            self.coverage.damaged += 1;
+            if !opened.groups.is_empty() {
+                let detail = format!("{} says what it holds, and that it is damaged", host.id);
+                return Err(Violation::new(Invariant::Recovery, detail));
+            }
+        } else {
+            match self.observer.unnoticed(host.id, opened)? {
+                Unnoticed::Harmless => return Ok(false),
+                Unnoticed::Tail => self.coverage.damaged_tails += 1,
+            }
+        }
+        host.volume.close();
+        host.health = Health::Blocked;
+        let (id, damage) = (host.id, opened.damage.clone());
+        self.note(|| format!("{id} is blocked: {damage:?}"));
+        let wait = self.rng.between(100_000, 2_000_000);
+        self.after(wait, Happening::Reset { host: ordinal });
+        Ok(true)
+    }
+
+    /// The operator has a blocked member forget everything and be another one.
+    fn reset(&mut self, ordinal: u16) -> Verdict {
+        if !self.hosts.get(&ordinal).is_some_and(|host| host.health == Health::Blocked) {
+            return Ok(());
+        }
+        let Some(mut host) = self.hosts.remove(&ordinal) else { return Ok(()) };
+        let old = host.id;
+        let wiped = host.volume.wipe();
+        wiped.map_err(|why| Violation::new(Invariant::Recovery, format!("{old} is not reset: {why}")))?;
+        self.operator.wanted.remove(&old);
+        let life = host.life;
+        self.be_born(ordinal, host.volume, life)?;
+        if let Some(host) = self.hosts.get(&ordinal) {
+            self.operator.wanted.insert(host.id);
+        }
+        self.note(|| format!("{old} is reset"));
+        Ok(())
+    }
+
+    /// What the volume said is the end of the process, if the disk is known to do wrong.
+    fn disk_failed(&mut self, ordinal: u16, error: &str) -> Verdict {
+        let Some(host) = self.hosts.get_mut(&ordinal) else { return Ok(()) };
+        let id = host.id;
+        let Some(trouble) = host.trouble else {
+            return Err(Violation::new(Invariant::Recovery, format!("{id}: {error}")));
+        };
+        self.note(|| format!("{id} ends itself: {error}"));
+        match trouble {
+            Trouble::Power => {
+                self.coverage.torn += 1;
+                self.crash(ordinal);
+            }
+            Trouble::Sync => {
+                self.coverage.failed_syncs += 1;
+                self.end(ordinal);
+                if self.rng.chance(500)
+                    && let Some(host) = self.hosts.get_mut(&ordinal)
+                {
+                    host.volume.crash(&mut self.rng);
+                }
+            }
+            Trouble::Full => self.end(ordinal),
+        }
+        let wait = self.rng.between(10_000, 1_000_000);
+        self.after(wait, Happening::Start { host: ordinal });
+        Ok(())
+    }
+
+    /// The process is gone, and nothing else.
+    fn end(&mut self, ordinal: u16) {
+        let Some(host) = self.hosts.get_mut(&ordinal) else { return };
+        host.running = None;
+        host.volume.close();
+        host.trouble = host.trouble.filter(|trouble| *trouble == Trouble::Full);
+    }
+
+    fn room(&mut self, ordinal: u16) -> Verdict {
+        let Some(host) = self.hosts.get_mut(&ordinal) else { return Ok(()) };
+        if host.trouble != Some(Trouble::Full) {
+            return Ok(());
+        }
+        host.trouble = None;
+        host.volume.set_room(None);
+        // As the runtime does, which looks again every now and then while there is too little.
+        let short_of_space = host.volume.look_for_room().unwrap_or(false);
+        let Some(running) = host.running.as_ref() else { return Ok(()) };
+        let (batch, pinning) = (running.last_synced, Vec::new());
+        self.handle(ordinal, Event::Synced { batch, written: Written { pinning, short_of_space } })
+    }
+
     /// The process dies, and the power with it: the disk forgets what was not synced.
     pub(crate) fn crash(&mut self, ordinal: u16) {
         let Some(host) = self.hosts.get_mut(&ordinal).filter(|host| host.running.is_some()) else { return };
         host.running = None;
         host.volume.crash(&mut self.rng);
+        host.trouble = host.trouble.filter(|trouble| *trouble == Trouble::Full);
         self.coverage.crashes += 1;
         let id = host.id;
         self.note(|| format!("{id} crashes"));
@@ -333,9 +520,11 @@ impl World {
             Happening::Think { client } => self.think(client),
             Happening::Attempt { client } => self.attempt(client),
             Happening::TimedOut { client, attempt } => self.timed_out(client, attempt),
-            Happening::Answer { id, result } => self.answered(id, result)?,
+            Happening::Answer { from, id, result } => self.answered(from, id, result)?,
             Happening::Fault => self.fault()?,
             Happening::Start { host } => self.start(host)?,
+            Happening::Reset { host } => self.reset(host)?,
+            Happening::Room { host } => self.room(host)?,
             Happening::Kill { host, life } => {
                 if !self.calm && self.hosts.get(&host).is_some_and(|host| host.life == life) {
                     self.crash(host);
@@ -346,6 +535,7 @@ impl World {
             Happening::Resume { host, life, stalled } => self.resume(host, life, stalled)?,
             Happening::Heal => {
                 self.network.heal();
+                self.clients_cut.clear();
                 self.note(|| "all connections heal".to_owned());
             }
             Happening::Operate => self.operate(),
@@ -416,12 +606,13 @@ impl World {
             return Ok(());
         }
         let output = running.member.take_output(running.clock(now));
+        let awake = Awake { now, slept: running.slept };
         self.look(id, ordinal)?;
         if self.trace.is_some() {
             self.note_output(id, &output);
         }
         let elections = self.observer.elections;
-        self.observer.output(id, &output)?;
+        self.observer.output(id, &output, awake)?;
         if self.profile.hurry && !self.calm && self.observer.elections > elections && self.rng.chance(700) {
             // A leader that is gone before its first entries are everywhere.
             let wait = self.rng.below(150_000);
@@ -458,7 +649,12 @@ impl World {
         }
         for (to, message) in send {
             let bulk = message.is_bulk();
-            let arrivals = self.network.arrivals(ordinal, to.ordinal, bulk, self.now, &mut self.rng);
+            let mut arrivals = self.network.arrivals(ordinal, to.ordinal, bulk, self.now, &mut self.rng);
+            if matches!(message, PeerMessage::Forward { .. }) {
+                // The runtime writes a frame to one connection, once: it may be lost or late, never doubled. Raft
+                // does without that; a refusal, which says that this forward is in no log, does not.
+                arrivals.truncate(1);
+            }
             for at in arrivals {
                 let message = Box::new(message.clone());
                 self.queue.push(at, Happening::Deliver { from: id, to, message });
@@ -467,7 +663,7 @@ impl World {
         for (request, result) in answers {
             self.note(|| format!("{id} answers {request:?} {result:?}"));
             let wait = self.rng.between(100, 5_000);
-            self.after(wait, Happening::Answer { id: request, result });
+            self.after(wait, Happening::Answer { from: Some(ordinal), id: request, result });
         }
         Ok(())
     }
@@ -480,10 +676,12 @@ impl World {
         if running.queued.is_empty() {
             return Ok(());
         }
-        for batch in running.queued.drain(..) {
-            let written = host.volume.write(&batch);
-            running.written =
-                written.map_err(|error| Violation::new(Invariant::Recovery, format!("{id}: {error}")))?;
+        for batch in std::mem::take(&mut running.queued) {
+            self.observer.handed_over(id, batch.number);
+            match host.volume.write(&batch) {
+                Ok(written) => running.written = written,
+                Err(error) => return self.disk_failed(ordinal, &error),
+            }
             running.last_written = batch.number;
         }
         running.syncing = true;
@@ -496,9 +694,11 @@ impl World {
     fn synced(&mut self, ordinal: u16, life: u64, batch: u64) -> Verdict {
         let Some(host) = self.hosts.get_mut(&ordinal).filter(|host| host.life == life) else { return Ok(()) };
         let (id, Some(running)) = (host.id, &mut host.running) else { return Ok(()) };
-        let synced = host.volume.sync();
-        synced.map_err(|error| Violation::new(Invariant::Recovery, format!("{id}: {error}")))?;
+        if let Err(error) = host.volume.sync() {
+            return self.disk_failed(ordinal, &error);
+        }
         running.syncing = false;
+        running.last_synced = batch;
         let written: Written = std::mem::take(&mut running.written);
         self.observer.synced(id, batch);
         self.note(|| format!("{id} has synced {batch}"));
@@ -525,6 +725,9 @@ impl World {
         let Some(events) = running.paused.take() else { return Ok(()) };
         if let Some(for_us) = stalled {
             running.stall(for_us);
+        } else {
+            let Slept { us, times } = running.slept;
+            running.slept = Slept { us: us + self.now - running.paused_at, times: times + 1 };
         }
         for event in events {
             self.handle(ordinal, event)?;
@@ -564,9 +767,13 @@ impl World {
         self.note(|| "all faults end".to_owned());
         self.network.heal();
         self.network.weather.loss_per_mille = 0;
+        // Leaders last only where messages take much less than an election timeout (Raft §5.6).
+        self.network.weather.late_per_mille = 0;
+        self.clients_cut.clear();
         let hosts: Vec<(u16, u64)> = self.hosts.iter().map(|(ordinal, host)| (*ordinal, host.life)).collect();
         for (ordinal, life) in hosts {
             self.resume(ordinal, life, None)?;
+            self.room(ordinal)?;
             if self.hosts.get(&ordinal).is_some_and(|host| !host.retired) {
                 self.start(ordinal)?;
             }

@@ -92,3 +92,38 @@ fn a_skipped_joint_configuration_is_noticed() {
         &[Invariant::ElectionSafety, Invariant::LeaderCompleteness, Invariant::StateMachineSafety],
     );
 }
+
+#[test]
+fn a_leader_that_leaps_in_time_after_a_sleep_is_noticed() {
+    bites("leap-in-time", &["partitions"], &[Invariant::LogTime]);
+}
+
+#[test]
+fn a_leader_that_stamps_by_its_own_clock_is_noticed() {
+    bites("stamp-by-own-clock", &["crashes"], &[Invariant::LogTime]);
+}
+
+#[test]
+fn a_command_applied_again_is_noticed() {
+    bites("apply-again", &["crashes"], &[Invariant::Linearizability]);
+}
+
+#[test]
+fn a_promise_that_the_engine_does_not_hold_back_is_noticed() {
+    bites("engine-promise-before-sync", &["crashes"], &[Invariant::Durability]);
+}
+
+#[test]
+fn an_answer_from_a_state_that_is_too_old_is_noticed() {
+    bites("answer-before-applied", &["crashes"], &[Invariant::Linearizability]);
+}
+
+#[test]
+fn lives_of_a_member_that_number_their_requests_alike_are_noticed() {
+    bites("number-lives-alike", &["crashes"], &[Invariant::Linearizability]);
+}
+
+#[test]
+fn entries_taken_while_a_snapshot_goes_to_the_disk_are_noticed() {
+    bites("take-entries-during-install", &["locks-chaos"], &[Invariant::LogMatching]);
+}

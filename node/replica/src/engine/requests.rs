@@ -170,7 +170,8 @@ impl Requests {
                     What::Execute { entry, .. } => Forwarded::Execute { entry: entry.clone() },
                     What::Query { query } => Forwarded::Query { query: query.clone() },
                 };
-                // A number of its own, so that a refusal tells which forward is certainly in no log.
+                // A number of its own, so that a refusal tells which forward is certainly in no log: a frame is
+                // written to one connection, once.
                 let id = self.next_sequence;
                 self.next_sequence += 1;
                 pending.forwards.push(id);

@@ -64,12 +64,15 @@ impl World {
         self.asking.insert(attempt, number);
         let Some(to) = to else {
             // Nobody to connect to.
-            self.after(1_000, Happening::Answer { id: attempt, result: Err(Failure::Unavailable) });
+            let result = Err(Failure::Unavailable);
+            self.after(1_000, Happening::Answer { from: None, id: attempt, result });
             return;
         };
         let wait = self.rng.between(100, 5_000);
         let timeout = Duration::from_micros(timeout_us);
-        self.bring(to, wait, Event::Request { id: attempt, timeout, request });
+        if !self.clients_cut.contains(&(number, to)) {
+            self.bring(to, wait, Event::Request { id: attempt, timeout, request });
+        }
         let patience = timeout_us + self.rng.below(200_000);
         self.after(patience, Happening::TimedOut { client: number, attempt });
         if self.rng.chance(50) {
@@ -84,8 +87,19 @@ impl World {
         }
     }
 
-    pub(super) fn answered(&mut self, id: RequestId, result: Result<Bytes, Failure>) -> Verdict {
-        let Some(number) = self.asking.remove(&id) else { return Ok(()) };
+    pub(super) fn answered(
+        &mut self,
+        from: Option<u16>,
+        id: RequestId,
+        result: Result<Bytes, Failure>,
+    ) -> Verdict {
+        let Some(number) = self.asking.get(&id).copied() else { return Ok(()) };
+        if from.is_some_and(|from| self.clients_cut.contains(&(number, from))) {
+            // The client learns nothing, until it gives up.
+            return Ok(());
+        }
+        self.asking.remove(&id);
+        self.coverage.refused += u64::from(result == Err(Failure::NoSpace));
         match result {
             Ok(answer) => self.done(number, Some(&answer)),
             Err(Failure::KeyReused) => {
