@@ -385,7 +385,7 @@ impl<S: StateMachine> Group<S> {
         if self.snapshot.as_ref().is_some_and(|last| last.meta.last.index >= snapshot.meta.last.index) {
             return;
         }
-        let keep = settings.keep_entries.max(self.kept_for_transfers(snapshot.meta.last.index));
+        let keep = settings.keep_entries.max(self.kept_for_followers(snapshot.meta.last.index));
         let compact = Input::Compact { meta: snapshot.meta.clone(), keep };
         // Refused only when a later snapshot has come from the leader meanwhile.
         if self.step(now, settings, compact, out).is_ok() {

@@ -100,11 +100,16 @@ impl<S: StateMachine> Group<S> {
         }
     }
 
-    /// How many entries before `index` the log must keep, so that whoever is being sent a snapshot can go on from
-    /// the log: otherwise a snapshot that takes longer than the next one to come is followed by another, for ever.
-    pub(super) fn kept_for_transfers(&self, index: Index) -> u64 {
-        let oldest = self.outgoing.values().map(|outgoing| outgoing.meta.last.index).min();
-        oldest.map_or(0, |oldest| index.0.saturating_sub(oldest.0)).min(KEPT_FOR_TRANSFERS_MAX)
+    /// How many entries before `index` the log keeps for followers that live, so that whoever is being sent a
+    /// snapshot, or has just got one, goes on from the log: otherwise one that takes longer than the next one to
+    /// come is followed by another, for ever.
+    pub(super) fn kept_for_followers(&self, index: Index) -> u64 {
+        let sent = self.outgoing.values().map(|outgoing| outgoing.meta.last.index);
+        let progress = self.raft.progress();
+        let reached = self.raft.first_index();
+        let alive = progress.values().filter(|peer| peer.active && peer.matched.next() >= reached);
+        let oldest = sent.chain(alive.map(|peer| peer.matched)).min();
+        oldest.map_or(0, |oldest| index.0.saturating_sub(oldest.0)).min(KEPT_FOR_FOLLOWERS_MAX)
     }
 
     pub(super) fn tick_transfers(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
@@ -255,8 +260,8 @@ impl<S: StateMachine> Group<S> {
     }
 }
 
-/// Entries kept for transfers at most.
-const KEPT_FOR_TRANSFERS_MAX: u64 = 1 << 16;
+/// Entries kept for followers at most.
+const KEPT_FOR_FOLLOWERS_MAX: u64 = 1 << 14;
 /// The largest piece, whatever the settings say: what a frame may hold.
 const CHUNK_BYTES_MAX: u64 = 1 << 20;
 /// The largest snapshot that is taken from a peer.
