@@ -17,6 +17,8 @@ use crate::stage::Stage;
 use crate::wait::until;
 
 const CLIENT_PORT: u16 = 8100;
+const ROUTED: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct Subject {
@@ -138,9 +140,14 @@ impl Subject {
             .collect())
     }
 
-    /// Through the Service: any member.
+    /// Through the Service: any member. Hosts learn of the ready pods of a Service a moment after the operator does.
     pub async fn client(&self) -> Result<SyncClient> {
-        Ok(SyncClient::new(&self.stage.service_url(&self.name, CLIENT_PORT).await?)?)
+        let url = self.url().await?;
+        until(&format!("Service {} to answer", self.name), ROUTED, async || {
+            self.stage.answers(&format!("{url}/readyz"), ANSWER).await
+        })
+        .await?;
+        Ok(SyncClient::new(&url)?)
     }
 
     pub async fn url(&self) -> Result<String> {
