@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use quartet_raft::MemberId;
 use tokio::runtime::Handle;
@@ -15,6 +16,8 @@ use crate::wire::PeerMessage;
 
 const MESSAGES_MAX: usize = 1024;
 const BULK_MAX: usize = 16;
+/// How long a member that was removed keeps its connections.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(in crate::runtime) struct Peers(Arc<Shared>);
@@ -31,6 +34,8 @@ struct Shared {
 #[derive(Default)]
 struct Table {
     dialled: BTreeMap<MemberId, Dialled>,
+    /// Of these, members that were removed.
+    leaving: BTreeSet<MemberId>,
     /// Connections that others dialled, by number: the newest of a member is used.
     back: BTreeMap<(MemberId, u64), Answering>,
     next_back: u64,
@@ -80,14 +85,28 @@ impl Peers {
         !message.is_bulk() && table.back(to).is_some_and(|back| back.try_send(message).is_ok())
     }
 
-    /// All members there are; those not named any more are dialled no more.
+    /// All members there are. One that is not named any more keeps its connections for a while: answers to what it
+    /// asked before it was removed are still on their way.
     pub(in crate::runtime) fn set_addresses(&self, addresses: &[(MemberId, String)]) {
         let own = self.0.identity.borrow().id;
         let wanted: BTreeMap<MemberId, &String> =
             addresses.iter().filter(|(id, _)| *id != own).map(|(id, address)| (*id, address)).collect();
         let mut table = self.table();
-        table.dialled.retain(|id, _| wanted.contains_key(id));
+        let gone: Vec<MemberId> =
+            table.dialled.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
+        for id in gone.into_iter().filter(|id| table.leaving.insert(*id)) {
+            let shared = Arc::downgrade(&self.0);
+            self.0.runtime.spawn(async move {
+                tokio::time::sleep(FAREWELL).await;
+                let Some(peers) = shared.upgrade().map(Peers) else { return };
+                let mut table = peers.table();
+                if table.leaving.remove(&id) {
+                    table.dialled.remove(&id);
+                }
+            });
+        }
         for (id, address) in wanted {
+            table.leaving.remove(&id);
             if let Some(dialled) = table.dialled.get(&id) {
                 dialled.address.send_if_modified(|current| {
                     let changes = current != address;
@@ -103,6 +122,7 @@ impl Peers {
     pub(in crate::runtime) fn clear(&self) {
         let mut table = self.table();
         table.dialled.clear();
+        table.leaving.clear();
         table.back.clear();
     }
 
