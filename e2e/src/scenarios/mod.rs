@@ -124,7 +124,7 @@ pub const ALL: &[Scenario] = &[
     .exclusive(),
     shared(
         "members-come-and-go",
-        "3→5→3→1→3 under load: clients see retryable 503s at most, nothing is lost, removed volumes are gone",
+        "3→5→3→1→3 under load: nothing is lost, removed volumes are gone, growth is 503s at most",
         |stage| Box::pin(growth::members(stage)),
     ),
     shared(
