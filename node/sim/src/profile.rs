@@ -135,7 +135,7 @@ pub enum Broken {
 }
 
 /// By the names that `--broken` takes.
-pub const BROKEN_RULES: [(&str, Broken); 15] = [
+pub const BROKEN_RULES: [(&str, Broken); 14] = [
     ("vote-for-stale-log", Broken::Raft(BrokenRule::VoteForStaleLog)),
     ("vote-twice", Broken::Raft(BrokenRule::VoteTwice)),
     ("commit-without-quorum", Broken::Raft(BrokenRule::CommitWithoutQuorum)),
@@ -150,5 +150,4 @@ pub const BROKEN_RULES: [(&str, Broken); 15] = [
     ("engine-promise-before-sync", Broken::Engine(EngineRule::PromiseBeforeSync)),
     ("answer-before-applied", Broken::Engine(EngineRule::AnswerBeforeApplied)),
     ("number-lives-alike", Broken::Engine(EngineRule::NumberLivesAlike)),
-    ("take-entries-during-install", Broken::Engine(EngineRule::TakeEntriesDuringInstall)),
 ];

@@ -18,8 +18,6 @@ pub enum BrokenRule {
     AnswerBeforeApplied,
     /// Every life of a member numbers its requests from the same start.
     NumberLivesAlike,
-    /// Entries are taken while a received snapshot that covers them is on its way to the disk.
-    TakeEntriesDuringInstall,
 }
 
 impl EngineSettings {

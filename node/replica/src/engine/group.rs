@@ -143,7 +143,6 @@ impl<S: StateMachine> Group<S> {
     ) {
         if let Body::Append { entries, .. } = &mut message.body
             && self.snapshot_given > self.raft.committed()
-            && !settings.breaks(BrokenRule::TakeEntriesDuringInstall)
         {
             entries.clear();
         }
