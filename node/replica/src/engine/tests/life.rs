@@ -198,6 +198,10 @@ fn one_far_behind() -> (Net, MemberId) {
     net.until("a leader", |net| net.leader(G0).is_some());
     let away = net.follower(G0);
     net.crash(away);
+    // What a follower that lives is about to need stays in the log.
+    for _ in 0..2 * net.settings.raft.election_ticks {
+        net.tick();
+    }
     let leader = net.leader(G0).unwrap();
     for count in 0..50 {
         net.execute(leader, &format!("command {count}")).unwrap();
