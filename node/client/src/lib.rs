@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod error;
+pub mod galera;
 pub mod lock;
 mod placement;
 pub mod status;
