@@ -26,7 +26,6 @@ pub mod runner;
 pub mod scenarios;
 pub mod sim;
 pub mod stage;
-pub mod subject;
 pub mod sync_cluster;
 pub mod test;
 pub mod up;

@@ -14,11 +14,12 @@ use crate::faults::operator;
 use crate::paths::Paths;
 use crate::progress::Progress;
 use crate::stage::Stage;
-use crate::subject::Subject;
+use crate::sync_cluster::Cluster;
 use crate::up;
 
 const MANY: usize = 20;
 const READY: Duration = Duration::from_mins(4);
+/// Measured from its beginning to its end.
 const IDLE: Duration = Duration::from_mins(1);
 /// `/proc/PID/stat` counts in these, on every Linux that Kubernetes runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -69,7 +70,7 @@ async fn made(stage: &Stage, names: &[String], spec: &Value) -> Result<(Value, S
     let before = Usage::now(&stage.client).await?;
     let each = try_join_all(names.iter().map(|name| async move {
         let started = Instant::now();
-        Subject::ready(stage, name, spec, READY).await?;
+        Cluster::make_within(stage, name, spec.clone(), READY).await?;
         anyhow::Ok(started.elapsed().as_secs_f64())
     }));
     let seconds = each.await?;

@@ -87,6 +87,15 @@ impl Report {
         Ok(())
     }
 
+    /// No promise broken, no refusal but these, and every operation answered in the end.
+    pub fn all_answered(&self, allowed: &[&str]) -> Result<()> {
+        println!("    {} operations; refusals on the way: {:?}", self.answered(), self.refusals);
+        self.check()?;
+        self.refused_only_with(allowed)?;
+        ensure!(self.unanswered() == 0, "{} operations never got an answer", self.unanswered());
+        Ok(())
+    }
+
     /// Operations whose outcome was told.
     pub fn answered(&self) -> usize {
         self.history.iter().filter(|operation| operation.answer().is_some()).count()

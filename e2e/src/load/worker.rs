@@ -15,6 +15,7 @@ use super::Record;
 
 /// Of one attempt: a dead member must not hold up the next.
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(3);
+/// A client's own pace, between renewals and before it asks again.
 const PAUSE: Duration = Duration::from_millis(50);
 const WAIT_MS: u64 = 500;
 const RENEWALS: u32 = 3;

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::kubectl::Kubectl;
 use crate::paths::Paths;
 use crate::stage::Stage;
-use crate::subject::Subject;
+use crate::sync_cluster::Cluster;
 use crate::wait::until;
 
 const CRD: &str = "syncclusters.quartet.dev";
+const FILE: &str = "synccluster.yaml";
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const SOON: Duration = Duration::from_secs(30);
 
 /// As the README has it for users without Helm; over what Helm installed, so that both ways go together.
@@ -32,7 +34,31 @@ pub(super) async fn kubectl_applies(stage: Stage) -> Result<()> {
         ensure!(established.is_some_and(|condition| condition.status == "True"), "{conditions:?}");
         Ok(())
     })
-    .await
+    .await?;
+    // Helm has installed one before: what stands now must be the file's, and kubectl's.
+    let text = std::fs::read_to_string(paths.checkout().join("crds").join(FILE))?;
+    let file: CustomResourceDefinition = serde_norway::from_str(&text).context("read the CRD's file")?;
+    let live = crds.get(CRD).await?;
+    ensure!(live.annotations().contains_key(LAST_APPLIED), "kubectl has not applied it");
+    holds(&serde_json::to_value(live.spec)?, &serde_json::to_value(file.spec)?, "spec")
+}
+
+/// Whether all of the file is there; the API server adds what it takes for granted.
+fn holds(live: &Value, file: &Value, path: &str) -> Result<()> {
+    match (live, file) {
+        (Value::Object(live), Value::Object(file)) => file.iter().try_for_each(|(name, file)| {
+            holds(live.get(name).unwrap_or(&Value::Null), file, &format!("{path}.{name}"))
+        }),
+        (Value::Array(live), Value::Array(file)) => {
+            ensure!(live.len() == file.len(), "{path} has {} items, {} in the file", live.len(), file.len());
+            let pairs = live.iter().zip(file).enumerate();
+            pairs.into_iter().try_for_each(|(at, (live, file))| holds(live, file, &format!("{path}[{at}]")))
+        }
+        (live, file) => {
+            ensure!(live == file, "{path} is {live}, {file} in the file");
+            Ok(())
+        }
+    }
 }
 
 pub(super) async fn rules(stage: Stage) -> Result<()> {
@@ -60,9 +86,9 @@ pub(super) async fn rules(stage: Stage) -> Result<()> {
 /// Rules about a change. The resource is paused, so that nothing runs for it.
 async fn changes(stage: &Stage) -> Result<String> {
     let spec = json!({"paused": true, "storage": {"size": "1Gi"}});
-    Subject::create(stage, "plain", &spec).await?;
+    Cluster::apply(stage, "plain", spec).await?;
     let spec = json!({"paused": true, "storage": {"size": "1Gi", "storageClassName": "standard"}});
-    Subject::create(stage, "classed", &spec).await?;
+    Cluster::apply(stage, "classed", spec).await?;
     let mut refusals = String::new();
     for (name, change, says) in [
         ("plain", json!({"partitions": 16}), "partitions is immutable"),

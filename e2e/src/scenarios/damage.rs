@@ -71,7 +71,7 @@ pub(super) async fn single(stage: Stage) -> Result<()> {
     let _witness = Witness::take(&cluster, Duration::from_mins(15)).await?;
     let before = cluster.report(0).await?;
     let restarted = damage(&cluster, 0).await?;
-    let message = cluster.condition("Ready", "False", "MemberBlocked", SOON).await?;
+    let message = cluster.condition("Ready", "False", "MemberBlocked", SOON).await?.message;
     println!("    {message}");
     ensure!(
         message.contains("log-") && message.contains("offset") && message.contains("nobody else"),

@@ -6,59 +6,48 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::{Api, ResourceExt};
-use quartet_client::lock::{Acquire, Mode};
 use serde_json::json;
 
+use super::witness::Witness;
 use crate::inventory::{Thing, inventory};
 use crate::kubectl::Kubectl;
 use crate::paths::Paths;
 use crate::stage::Stage;
-use crate::subject::Subject;
+use crate::sync_cluster::Cluster;
 use crate::wait::until;
 
 const READY: Duration = Duration::from_secs(90);
 /// Members take their time to leave, volumes theirs to be deleted.
 const GONE: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(20);
+const TTL: Duration = Duration::from_mins(15);
 
 pub(super) async fn retained_and_deleted(stage: Stage) -> Result<()> {
     let before = inventory(&stage).await?;
-    let spec = json!({"replicas": 3, "partitions": 2, "storage": {"size": "64Mi"}});
-    let subject = Subject::ready(&stage, "kept", &spec, READY).await?;
+    let spec = || json!({"replicas": 3, "partitions": 2, "storage": {"size": "64Mi"}});
+    let cluster = Cluster::make_within(&stage, "kept", spec(), READY).await?;
     reads_well(&stage).await?;
-    let lock = Acquire {
-        resource: "report".to_owned(),
-        owner: "alice".to_owned(),
-        mode: Mode::Exclusive,
-        ttl_ms: Some(3_600_000),
-        wait_ms: None,
-    };
-    let granted = subject.client().await?.acquire(&lock).await?;
-    let cluster = subject.get().await?.status.and_then(|status| status.cluster_id);
-    let claims = subject.claims().await?;
+    let witness = Witness::take(&cluster, TTL).await?;
+    let id = cluster.status().await?.cluster_id;
+    let claims = cluster.claims().await?;
     ensure!(claims.len() == 3, "three members have claims {claims:?}");
 
-    subject.delete(GONE).await?;
+    cluster.delete(GONE).await?;
     let kept: BTreeSet<_> = claims.keys().map(|name| claim(name)).collect();
     only(&stage, &before, &kept).await.context("Retain")?;
-    ensure!(subject.claims().await? == claims, "the claims are others now");
+    ensure!(cluster.claims().await? == claims, "the claims are others now");
 
     // The next resource of the name is the same cluster: its locks are there.
-    let subject = Subject::ready(&stage, "kept", &spec, READY).await.context("made again on its volumes")?;
-    ensure!(subject.claims().await? == claims, "the claims are others now");
-    let again = subject.get().await?.status.and_then(|status| status.cluster_id);
-    ensure!(again == cluster, "cluster {cluster:?} came back as {again:?}");
-    let held = subject.client().await?.lock("report").await?;
-    ensure!(
-        held.holders
-            .iter()
-            .any(|holder| holder.owner == "alice" && holder.fencing_token == granted.fencing_token),
-        "the lock of before is gone: {held:?}"
-    );
+    let again = Cluster::make_within(&stage, "kept", spec(), READY).await;
+    let cluster = again.context("made again on its volumes")?;
+    ensure!(cluster.claims().await? == claims, "the claims are others now");
+    let again = cluster.status().await?.cluster_id;
+    ensure!(again == id, "cluster {id:?} came back as {again:?}");
+    witness.holds_after_rest(&cluster).await?;
 
     let volumes = volumes_of(&stage).await?;
     ensure!(volumes.len() == 3, "three claims are bound to {volumes:?}");
-    subject.change(json!({"deletionPolicy": "Delete"})).await?;
+    cluster.change(json!({"deletionPolicy": "Delete"})).await?;
     until("claims that go with the resource", SOON, async || {
         for name in claims.keys() {
             let claim = stage.api::<PersistentVolumeClaim>().get(name).await?;
@@ -67,7 +56,7 @@ pub(super) async fn retained_and_deleted(stage: Stage) -> Result<()> {
         Ok(())
     })
     .await?;
-    subject.delete(GONE).await?;
+    cluster.delete(GONE).await?;
     only(&stage, &before, &BTreeSet::new()).await.context("Delete")?;
     until("the volumes gone", GONE, async || {
         let api = Api::<PersistentVolume>::all(stage.client.clone());

@@ -7,16 +7,18 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, ResourceExt};
-use quartet_client::lock::{Acquire, Mode};
+use quartet_client::admin::AdminError;
 use serde_json::{Value, json};
 
+use super::witness::Witness;
 use crate::stage::Stage;
-use crate::subject::{Subject, incarnations};
+use crate::sync_cluster::{Cluster, volumes};
 use crate::wait::until;
 
 const READY: Duration = Duration::from_secs(90);
 /// The promise.
 const BACK: Duration = Duration::from_secs(10);
+const TTL: Duration = Duration::from_mins(30);
 /// Until Kubernetes has put a new token into the running pods.
 const TOKEN: Duration = Duration::from_secs(150);
 
@@ -92,16 +94,9 @@ fn children(stage: &Stage, cluster: &str) -> Vec<Child> {
 
 pub(super) async fn put_back(stage: Stage) -> Result<()> {
     let spec = json!({"replicas": 3, "partitions": 2, "storage": {"size": "64Mi"}});
-    let subject = Subject::ready(&stage, "demo", &spec, READY).await?;
-    let lock = Acquire {
-        resource: "report".to_owned(),
-        owner: "alice".to_owned(),
-        mode: Mode::Exclusive,
-        ttl_ms: Some(3_600_000),
-        wait_ms: None,
-    };
-    let granted = subject.client().await?.acquire(&lock).await?;
-    let (claims, members) = (subject.claims().await?, incarnations(&subject.wait_ready(READY).await?));
+    let cluster = Cluster::make_within(&stage, "demo", spec, READY).await?;
+    let witness = Witness::take(&cluster, TTL).await?;
+    let (claims, members) = (cluster.claims().await?, volumes(&cluster.status().await?));
     let mut longest = Duration::ZERO;
     for child in children(&stage, "demo") {
         for edit in &child.edits {
@@ -110,26 +105,23 @@ pub(super) async fn put_back(stage: Stage) -> Result<()> {
         longest = longest.max(deleted(&child, &DeleteParams::default()).await?);
     }
     longest = longest.max(accepted_specs(&stage).await?);
-    subject.wait_ready(READY).await.context("after each child was edited and deleted")?;
+    cluster.ready(READY).await.context("after each child was edited and deleted")?;
 
     // Its pods stay and are taken over, or go with it, or are scaled away: their volumes are the user's.
     let sets = children(&stage, "demo").pop().context("the StatefulSet")?;
     longest = longest.max(deleted(&sets, &DeleteParams::orphan()).await?);
-    subject.wait_ready(READY).await.context("after the StatefulSet was deleted without its pods")?;
+    cluster.ready(READY).await.context("after the StatefulSet was deleted without its pods")?;
     longest = longest.max(edited(&sets, &json!({"spec": {"replicas": 0}})).await?);
-    subject.wait_ready(READY).await.context("after the StatefulSet was scaled to none")?;
+    cluster.ready(READY).await.context("after the StatefulSet was scaled to none")?;
     println!("    put back after {:.1} s at most", longest.as_secs_f64());
 
     // The foreign scaling to five has left two more, of members that never were: what became of them is the user's to say.
-    let left = subject.claims().await?;
+    let left = cluster.claims().await?;
     let lost: Vec<_> = claims.iter().filter(|(name, uid)| left.get(*name) != Some(uid)).collect();
     ensure!(lost.is_empty(), "volumes were lost: {lost:?}");
-    let now = incarnations(&subject.wait_ready(READY).await?);
+    let now = volumes(&cluster.ready(READY).await?);
     ensure!(now == members, "members {members:?} are {now:?} now");
-    let held = subject.client().await?.lock("report").await?;
-    let still = held.holders.iter().any(|holder| holder.fencing_token == granted.fencing_token);
-    ensure!(still, "the lock of before is gone: {held:?}");
-    Ok(())
+    witness.holds_after_rest(&cluster).await
 }
 
 /// Waits until the object is as it was; how long that took.
@@ -206,10 +198,11 @@ async fn accepted_specs(stage: &Stage) -> Result<Duration> {
 /// The token's Secret: members learn a new one from their mounted file, and nothing restarts.
 pub(super) async fn token(stage: Stage) -> Result<()> {
     let spec = json!({"replicas": 1, "partitions": 1, "storage": {"size": "64Mi"}});
-    let subject = Subject::ready(&stage, "demo", &spec, READY).await?;
+    let cluster = Cluster::make_within(&stage, "demo", spec, READY).await?;
     let secrets = stage.api::<Secret>();
     let before = secrets.get("demo-admin").await?;
-    let pod = subject.stage.target("demo-0").await?;
+    let (lost, pod) = (cluster.token().await?, cluster.target(0).await?);
+    cluster.report(0).await.context("with the token of before")?;
     secrets.delete("demo-admin", &DeleteParams::default()).await?;
     let made = until("another token", BACK, async || {
         let live = secrets.get("demo-admin").await?;
@@ -218,7 +211,9 @@ pub(super) async fn token(stage: Stage) -> Result<()> {
     })
     .await?;
     for edit in [json!({"data": null}), json!({"metadata": {"labels": null, "ownerReferences": null}})] {
-        secrets.patch("demo-admin", &PatchParams::default(), &Patch::Merge(&edit)).await?;
+        let edited = secrets.patch("demo-admin", &PatchParams::default(), &Patch::Merge(&edit)).await?;
+        let damaged = edited.data.is_none() || edited.owner_references().is_empty();
+        ensure!(damaged, "{edit} changes nothing");
         until("the Secret put back", BACK, async || {
             let live = secrets.get("demo-admin").await?;
             let token = live.data.as_ref().and_then(|data| data.get("token"));
@@ -229,8 +224,17 @@ pub(super) async fn token(stage: Stage) -> Result<()> {
         })
         .await?;
     }
-    subject.wait_ready(TOKEN).await.context("with another token")?;
-    ensure!(stage.target("demo-0").await? == pod, "a new token restarts members");
+    // Ready may be of before: the member itself tells which token it takes, and that it takes no other.
+    until("the new token in force", TOKEN, async || {
+        cluster.report(0).await.map(drop).context("the member does not take it yet")
+    })
+    .await?;
+    let refused =
+        cluster.report_with(0, &lost).await.err().context("the token that was lost is still taken")?;
+    let refused = refused.downcast::<AdminError>()?;
+    ensure!(matches!(refused, AdminError::Refused { status: 401, .. }), "{refused:?}");
+    cluster.ready(READY).await.context("with another token")?;
+    ensure!(cluster.target(0).await? == pod, "a new token restarts members");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ pub mod faults;
 mod foreign;
 mod full_disk;
 mod growth;
+mod image_change;
 mod name_taken;
 pub mod operator;
 mod quickstart;
@@ -124,13 +125,13 @@ pub const ALL: &[Scenario] = &[
     .exclusive(),
     shared(
         "members-come-and-go",
-        "3→5→3→1→3 under load: nothing is lost, removed volumes are gone, growth is 503s at most",
+        "3→5→3→1→3 under load: clients see retryable 503s at most, nothing is lost, removed volumes are gone",
         |stage| Box::pin(growth::members(stage)),
     ),
     shared(
         "image-change",
-        "a rolling change of the image under load: one member at a time, those that lead most late, 503s at most",
-        |stage| Box::pin(growth::image(stage)),
+        "a rolling change of the image under load: one member at a time, those that lead most last, 503s at most",
+        |stage| Box::pin(image_change::rolled(stage)),
     )
     .on_kind(),
     shared(

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::objects;
 use crate::stage::Stage;
-use crate::subject::Subject;
+use crate::sync_cluster::Cluster;
 use crate::wait::{throughout, until};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -42,10 +42,10 @@ const THEIRS: &str = r#"
 pub(super) async fn left_alone(stage: Stage) -> Result<()> {
     let theirs = stage.apply(THEIRS).await?;
     let spec = json!({"replicas": 3, "partitions": 2, "storage": {"size": "64Mi"}});
-    let subject = Subject::create(&stage, "demo", &spec).await?;
-    let degraded = subject.condition("Degraded", "True", "NameTaken", SOON).await?;
+    let cluster = Cluster::apply(&stage, "demo", spec).await?;
+    let degraded = cluster.condition("Degraded", "True", "NameTaken", SOON).await?;
     ensure!(degraded.message.contains("is not ours"), "{}", degraded.message);
-    subject.condition("Ready", "False", "NameTaken", SOON).await?;
+    cluster.condition("Ready", "False", "NameTaken", SOON).await?;
     until("an event about each", SOON, async || {
         let told = events(&stage).await?;
         for object in &theirs {
@@ -65,7 +65,7 @@ pub(super) async fn left_alone(stage: Stage) -> Result<()> {
         let api = objects::api_of(&stage.client, object, &stage.namespace).await?;
         api.delete(&object.name_any(), &DeleteParams::default()).await?;
     }
-    subject.wait_ready(READY).await.context("once the names are free")?;
+    cluster.ready(READY).await.context("once the names are free")?;
     Ok(())
 }
 

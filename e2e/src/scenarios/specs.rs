@@ -13,7 +13,7 @@ use crate::cluster::ready::pod_is_ready;
 use crate::inventory::inventory;
 use crate::load::{LockLoad, Options};
 use crate::stage::Stage;
-use crate::subject::{Subject, is};
+use crate::sync_cluster::{Cluster, is};
 use crate::wait::{throughout, until};
 
 const READY: Duration = Duration::from_secs(90);
@@ -67,12 +67,12 @@ pub(super) async fn refused(stage: Stage) -> Result<()> {
             if let (Some(whole), Some(fields)) = (whole.as_object_mut(), spec.as_object()) {
                 whole.extend(fields.clone());
             }
-            let subject = Subject::create(stage, name, &whole).await?;
+            let cluster = Cluster::apply(stage, name, whole).await?;
             for kind in ["Accepted", "Ready"] {
-                let condition = subject.condition(kind, "False", reason, SOON).await?;
+                let condition = cluster.condition(kind, "False", reason, SOON).await?;
                 ensure!(condition.message.contains(field), "{name} names no {field}: {}", condition.message);
             }
-            anyhow::Ok(subject)
+            anyhow::Ok(cluster)
         }
     }))
     .await?;
@@ -80,21 +80,21 @@ pub(super) async fn refused(stage: Stage) -> Result<()> {
     let children: Vec<_> = now.difference(&before).filter(|thing| thing.kind != "SyncCluster").collect();
     ensure!(children.is_empty(), "refused, and yet made: {children:?}");
     // Corrected, it comes up.
-    let corrected = made.into_iter().find(|subject| subject.name == "image").context("no such case")?;
+    let corrected = made.into_iter().find(|cluster| cluster.name == "image").context("no such case")?;
     corrected.change(json!({"image": null})).await?;
-    corrected.wait_ready(READY).await?;
+    corrected.ready(READY).await?;
     Ok(())
 }
 
 pub(super) async fn last_accepted(stage: Stage) -> Result<()> {
     let spec = json!({"replicas": 3, "partitions": 4, "storage": {"size": "64Mi"}});
-    let subject = Subject::ready(&stage, "demo", &spec, READY).await?;
-    let load = LockLoad::start(&subject.url().await?, Options::default())?;
+    let cluster = Cluster::make_within(&stage, "demo", spec, READY).await?;
+    let load = LockLoad::start(&cluster.url().await?, Options::default())?;
     load.flows(SOON).await?;
 
     // Refused: not a part of it comes into force, and what is lost is put back by the spec before.
-    subject.change(json!({"replicas": 5, "image": "not an image"})).await?;
-    subject.condition("Accepted", "False", "ImageInvalid", SOON).await?;
+    cluster.change(json!({"replicas": 5, "image": "not an image"})).await?;
+    cluster.condition("Accepted", "False", "ImageInvalid", SOON).await?;
     let pods = stage.api::<Pod>();
     let lost = pods.get("demo-1").await?;
     pods.delete("demo-1", &DeleteParams::default()).await?;
@@ -106,7 +106,7 @@ pub(super) async fn last_accepted(stage: Stage) -> Result<()> {
         Ok(())
     })
     .await?;
-    let kept = subject.status("healed", SOON, |status| {
+    let kept = cluster.wait_status("healed", SOON, |status| {
         is(status, "Available", "True", "Serving")?;
         is(status, "MembershipStable", "True", "AllMembersVote")?;
         is(status, "Ready", "False", "ImageInvalid")?;
@@ -115,32 +115,32 @@ pub(super) async fn last_accepted(stage: Stage) -> Result<()> {
         Ok(())
     });
     kept.await?;
-    ensure!(subject.pods().await?.len() == 3, "it grew by a refused spec");
-    subject.change(json!({"replicas": 3, "image": null})).await?;
-    subject.wait_ready(READY).await?;
+    ensure!(cluster.pods().await?.len() == 3, "it grew by a refused spec");
+    cluster.change(json!({"replicas": 3, "image": null})).await?;
+    cluster.ready(READY).await?;
 
     // Accepted, and yet it cannot succeed: one member is lost to it, the others stay as they are.
-    subject.change(json!({"image": "quartet-node:there-is-no-such-tag"})).await?;
+    cluster.change(json!({"image": "quartet-node:there-is-no-such-tag"})).await?;
     until("a pod that cannot start", READY, async || {
-        let stuck = subject.pods().await?.iter().filter(|pod| !pod_is_ready(pod)).count();
+        let stuck = cluster.pods().await?.iter().filter(|pod| !pod_is_ready(pod)).count();
         ensure!(stuck > 0, "all run");
         Ok(())
     })
     .await?;
     throughout("at most one member lost", STUCK, async || {
-        let ready = subject.pods().await?.iter().filter(|pod| pod_is_ready(pod)).count();
+        let ready = cluster.pods().await?.iter().filter(|pod| pod_is_ready(pod)).count();
         ensure!(ready >= 2, "{ready} members are Ready");
         Ok(())
     })
     .await?;
     load.flows(SOON).await.context("with a stuck rollout")?;
-    let waiting = subject.status("a rollout that waits", SOON, |status| {
+    let waiting = cluster.wait_status("a rollout that waits", SOON, |status| {
         is(status, "Available", "True", "Serving")?;
         is(status, "Ready", "False", "RolloutWaiting").map(drop)
     });
     waiting.await?;
-    subject.change(json!({"image": null})).await?;
-    subject.wait_ready(READY).await.context("after the image was set back")?;
+    cluster.change(json!({"image": null})).await?;
+    cluster.ready(READY).await.context("after the image was set back")?;
     let report = load.stop().await?;
     report.refused_only_with(&["503", "unreachable", "no answer"])?;
     report.check()

@@ -11,7 +11,7 @@ use crate::audit::{self, Write};
 use crate::cluster::OPERATOR_NAMESPACE;
 use crate::faults::operator;
 use crate::stage::Stage;
-use crate::subject::Subject;
+use crate::sync_cluster::Cluster;
 use crate::wait::until;
 
 const CLUSTERS: usize = 20;
@@ -24,8 +24,8 @@ pub(super) async fn writes_nothing(stage: Stage) -> Result<()> {
     let started = Instant::now();
     let spec = json!({"replicas": 1, "partitions": 2, "storage": {"size": "64Mi"}});
     let names: Vec<_> = (0..CLUSTERS).map(|number| format!("idle-{number}")).collect();
-    let all = try_join_all(names.iter().map(|name| Subject::create(&stage, name, &spec))).await?;
-    try_join_all(all.iter().map(|subject| subject.wait_ready(READY))).await?;
+    let all = try_join_all(names.iter().map(|name| Cluster::apply(&stage, name, spec.clone()))).await?;
+    try_join_all(all.iter().map(|cluster| cluster.ready(READY))).await?;
     println!("    {CLUSTERS} clusters Ready after {:.1} s", started.elapsed().as_secs_f64());
     until("the operator calm", READY, async || {
         let since = Timestamp::now().checked_sub(CALM)?;
@@ -36,6 +36,7 @@ pub(super) async fn writes_nothing(stage: Stage) -> Result<()> {
     .await?;
 
     let since = Timestamp::now();
+    // The log is read afterwards: nothing is to be waited for, only watched.
     tokio::time::sleep(WATCHED).await;
     let written = of_operator(since).await?;
     ensure!(written.is_empty(), "the operator writes though nothing changes: {written:#?}");

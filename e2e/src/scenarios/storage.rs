@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
-use crate::subject::{Subject, is};
+use crate::sync_cluster::{Cluster, is};
 use crate::wait::until;
 
 const READY: Duration = Duration::from_secs(90);
@@ -26,8 +26,8 @@ pub(super) async fn growth(stage: Stage) -> Result<()> {
         json!({"replicas": 1, "partitions": 1, "storage": storage, "deletionPolicy": "Delete"})
     };
     let (refused, growing) = tokio::try_join!(refused(&stage, on(rigid)), grown(&stage, on(elastic)))?;
-    for subject in [refused, growing] {
-        subject.delete(READY).await?;
+    for cluster in [refused, growing] {
+        cluster.delete(READY).await?;
     }
     for class in [rigid, elastic] {
         Api::<StorageClass>::all(stage.client.clone()).delete(class, &DeleteParams::default()).await?;
@@ -35,12 +35,12 @@ pub(super) async fn growth(stage: Stage) -> Result<()> {
     Ok(())
 }
 
-async fn refused(stage: &Stage, spec: Value) -> Result<Subject> {
-    let subject = Subject::ready(stage, "fixed", &spec, READY).await?;
-    subject.change(json!({"storage": {"size": "128Mi"}})).await?;
-    let accepted = subject.condition("Accepted", "False", "StorageNotExpandable", SOON).await?;
+async fn refused(stage: &Stage, spec: Value) -> Result<Cluster> {
+    let cluster = Cluster::make_within(stage, "fixed", spec, READY).await?;
+    cluster.change(json!({"storage": {"size": "128Mi"}})).await?;
+    let accepted = cluster.condition("Accepted", "False", "StorageNotExpandable", SOON).await?;
     ensure!(accepted.message.contains("spec.storage.size"), "names no field: {}", accepted.message);
-    ensure!(size(&subject).await? == "64Mi", "the claim was changed");
+    ensure!(size(&cluster).await? == "64Mi", "the claim was changed");
     // What was accepted last goes on being kept.
     let services = stage.api::<Service>();
     let before = services.get("fixed").await?.uid();
@@ -52,34 +52,34 @@ async fn refused(stage: &Stage, spec: Value) -> Result<Subject> {
     })
     .await?;
     // The way back that the message tells.
-    subject.change(json!({"storage": {"size": "64Mi"}})).await.context("set the size back")?;
-    subject.wait_ready(READY).await?;
-    Ok(subject)
+    cluster.change(json!({"storage": {"size": "64Mi"}})).await.context("set the size back")?;
+    cluster.ready(READY).await?;
+    Ok(cluster)
 }
 
-async fn grown(stage: &Stage, spec: Value) -> Result<Subject> {
-    let subject = Subject::ready(stage, "grows", &spec, READY).await?;
-    subject.change(json!({"storage": {"size": "128Mi"}})).await?;
+async fn grown(stage: &Stage, spec: Value) -> Result<Cluster> {
+    let cluster = Cluster::make_within(stage, "grows", spec, READY).await?;
+    cluster.change(json!({"storage": {"size": "128Mi"}})).await?;
     until("a claim that asks for more", SOON, async || {
-        let size = size(&subject).await?;
+        let size = size(&cluster).await?;
         ensure!(size == "128Mi", "it asks for {size}");
         Ok(())
     })
     .await?;
-    subject.condition("Accepted", "True", "SpecAccepted", SOON).await?;
+    cluster.condition("Accepted", "True", "SpecAccepted", SOON).await?;
     // Where the driver is quick, the volume has grown by now.
-    subject
-        .status("told growth", SOON, |status| {
+    cluster
+        .wait_status("told growth", SOON, |status| {
             is(status, "Progressing", "True", "ResizingVolumes")
                 .or_else(|_| is(status, "Ready", "True", "AllMembersReady"))
                 .map(drop)
         })
         .await?;
-    Ok(subject)
+    Ok(cluster)
 }
 
-async fn size(subject: &Subject) -> Result<String> {
-    let claim = subject.stage.api::<PersistentVolumeClaim>().get(&format!("data-{}-0", subject.name)).await?;
+async fn size(cluster: &Cluster) -> Result<String> {
+    let claim = cluster.stage.api::<PersistentVolumeClaim>().get(&cluster.claim(0)).await?;
     let requests = claim.spec.and_then(|spec| spec.resources?.requests);
     let size = requests.and_then(|requests| Some(requests.get("storage")?.0.clone()));
     size.context("the claim asks for no storage")
