@@ -1,4 +1,5 @@
-//! Programs that the harness runs: every one has a deadline, and its output is either taken or kept in a file.
+//! Programs that the harness runs: every one has a deadline, its output is either taken or kept in a file, and when
+//! the harness is done with it, ends or is ended, so does whatever the program had started.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -7,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
+use tokio::io::AsyncReadExt;
+use tokio::process::Child;
 
 const DEFAULT_DEADLINE: Duration = Duration::from_mins(1);
 const TAIL_LINES: usize = 25;
@@ -96,19 +100,21 @@ impl Command {
     pub async fn text(mut self) -> Result<String, Error> {
         let command = self.line();
         self.open_input(&command)?;
-        let run = self.inner.output();
-        let output = match tokio::time::timeout(self.deadline, run).await {
+        self.inner.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = |source| Error::Start { command: command.clone(), source };
+        let mut group = Group::spawn(&mut self.inner).map_err(started)?;
+        let ended = match tokio::time::timeout(self.deadline, group.output()).await {
             Err(_) => {
                 return Err(Error::Deadline { command, deadline: self.deadline, tail: String::new() });
             }
-            Ok(result) => result.map_err(|source| Error::Start { command: command.clone(), source })?,
+            Ok(result) => result.map_err(started)?,
         };
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        let (status, mut said, errors) = ended;
+        if status.success() {
+            return Ok(String::from_utf8_lossy(&said).into_owned());
         }
-        let mut said = output.stdout;
-        said.extend_from_slice(&output.stderr);
-        Err(Error::Failed { command, status: output.status, tail: tail(&String::from_utf8_lossy(&said)) })
+        said.extend_from_slice(&errors);
+        Err(Error::Failed { command, status, tail: tail(&String::from_utf8_lossy(&said)) })
     }
 
     /// Runs it with all output appended to a file, the end of which is shown when it fails.
@@ -121,9 +127,9 @@ impl Command {
         writeln!(file, "$ {command}").map_err(kept)?;
         self.inner.stdout(file.try_clone().map_err(kept)?);
         self.inner.stderr(file);
-        let mut child =
-            self.inner.spawn().map_err(|source| Error::Start { command: command.clone(), source })?;
-        let ended = tokio::time::timeout(self.deadline, child.wait()).await;
+        let started = |source| Error::Start { command: command.clone(), source };
+        let mut group = Group::spawn(&mut self.inner).map_err(started)?;
+        let ended = tokio::time::timeout(self.deadline, group.child.wait()).await;
         let tail = || format!("{}\n(all of it: {})", tail_of(log, from), log.display());
         match ended {
             Err(_) => Err(Error::Deadline { deadline: self.deadline, tail: tail(), command }),
@@ -133,7 +139,8 @@ impl Command {
         }
     }
 
-    /// Runs it with our own terminal and returns its exit code (128 and more when a signal ended it).
+    /// Runs it with our own terminal, and in our own process group, so that the terminal's Ctrl-C reaches it; returns
+    /// its exit code (128 and more when a signal ended it).
     pub async fn passed_through(mut self) -> Result<u8, Error> {
         let command = self.line();
         self.inner.stdin(Stdio::inherit());
@@ -163,6 +170,46 @@ impl Command {
         match line.char_indices().nth(200) {
             Some((cut, _)) => format!("{}…", &line[..cut]).replace('\n', " "),
             None => line.replace('\n', " "),
+        }
+    }
+}
+
+/// A program and all that it starts in its process group.
+struct Group {
+    child: Child,
+}
+
+impl Group {
+    fn spawn(command: &mut tokio::process::Command) -> std::io::Result<Self> {
+        Ok(Self { child: command.process_group(0).spawn()? })
+    }
+
+    async fn output(&mut self) -> std::io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+        let (mut said, mut errors) = (Vec::new(), Vec::new());
+        let (mut out, mut err) = (self.child.stdout.take(), self.child.stderr.take());
+        let read_out = async {
+            match &mut out {
+                Some(out) => out.read_to_end(&mut said).await,
+                None => Ok(0),
+            }
+        };
+        let read_err = async {
+            match &mut err {
+                Some(err) => err.read_to_end(&mut errors).await,
+                None => Ok(0),
+            }
+        };
+        let (status, ..) = tokio::try_join!(self.child.wait(), read_out, read_err)?;
+        Ok((status, said, errors))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // None once it has been waited for: its number may be another's by now.
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(group) = id {
+            kill_process_group(group, Signal::KILL).ok();
         }
     }
 }
@@ -227,6 +274,25 @@ mod tests {
             "{said}"
         );
         assert!(!said.contains("earlier") && !said.contains("| 50\n"), "{said}");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_program_started_ends_with_it() {
+        let path = log("group");
+        let script = format!("tail -f /dev/null & echo $! > {}; wait", path.display());
+        let run = Command::new("sh").args(["-c", &script]).deadline(Duration::from_millis(300));
+        assert!(matches!(run.text().await, Err(Error::Deadline { .. })));
+        let pid = std::fs::read_to_string(&path).unwrap();
+        let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+        crate::wait::until("its child gone", Duration::from_secs(10), async || {
+            // One that nobody reaps is dead all the same.
+            let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+            anyhow::ensure!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+            Ok(())
+        })
+        .await
+        .unwrap();
         std::fs::remove_file(path).unwrap();
     }
 

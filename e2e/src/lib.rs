@@ -26,6 +26,7 @@ pub mod runner;
 pub mod scenarios;
 pub mod sim;
 pub mod stage;
+pub mod stop;
 pub mod sync_cluster;
 pub mod test;
 pub mod up;

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use quartet_e2e::args::Args;
+use quartet_e2e::stop;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    quartet_e2e::run(Args::parse()).await.unwrap_or_else(|error| {
+    let work = Box::pin(stop::unless_told(quartet_e2e::run(Args::parse())));
+    work.await.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })

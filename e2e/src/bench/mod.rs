@@ -13,6 +13,7 @@ use futures::future::LocalBoxFuture;
 use serde_json::Value;
 
 use crate::args::Bench;
+use crate::machine::lock::RunLock;
 use crate::paths::Paths;
 use crate::progress::Progress;
 use chart::{Bar, Chart};
@@ -36,13 +37,13 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "synccluster",
         measures: "apply to Ready and failover on kind; failover, locks per second and their cost beside etcd",
         run: |paths, progress| Box::pin(synccluster::run(paths, progress)),
-        charts: |result| synccluster::charts(&result["beside_etcd"]),
+        charts: synccluster::charts,
     },
     Benchmark {
         name: "synccluster-peers",
         measures: "of these, what needs no cluster: processes of this machine beside etcd's",
         run: |paths, progress| Box::pin(synccluster::peers(paths, progress)),
-        charts: synccluster::charts,
+        charts: synccluster::peers_charts,
     },
 ];
 
@@ -57,6 +58,7 @@ pub async fn run(paths: &Paths, progress: &Progress, options: &Bench) -> Result<
         let names: Vec<_> = BENCHMARKS.iter().map(|benchmark| benchmark.name).collect();
         bail!("no benchmark {wanted}; there are: {}", names.join(", "))
     };
+    let _lock = RunLock::take(paths)?;
     let result = (benchmark.run)(paths, progress).await?;
     let path = paths.checkout().join("target/bench").join(format!("{}.json", benchmark.name));
     let text = serde_json::to_string_pretty(&result)?;

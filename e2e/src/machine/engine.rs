@@ -1,15 +1,17 @@
 //! A Docker engine that answers: the one that is there, or the distribution's, installed and started.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::Command;
 use crate::machine::{packages, stamp};
 use crate::paths::Paths;
+use crate::wait::until;
 
 const RUNC_BOUNDED: &str = include_str!("../../kind/runc-bounded");
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -66,19 +68,18 @@ async fn spawn(paths: &Paths) -> Result<()> {
 /// dockerd refuses to start over the pid file of one that a reboot ended, and beside one that is still ending.
 async fn forget_stale_pid() -> Result<()> {
     let path = Path::new(PID_FILE);
-    let started = Instant::now();
-    while let Ok(pid) = std::fs::read_to_string(path) {
+    let Ok(pid) = std::fs::read_to_string(path) else { return Ok(()) };
+    until("an engine that does not answer to end", STOP_DEADLINE, async || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        if !is_alive(&stat) {
-            std::fs::remove_file(path).context("remove a dead dockerd's pid file")?;
-            break;
-        }
-        if started.elapsed() > STOP_DEADLINE {
-            bail!("dockerd (process {}) runs but does not answer: look at it or end it", pid.trim());
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        ensure!(!is_alive(&stat), "dockerd (process {}) still runs: look at it or end it", pid.trim());
+        Ok(())
+    })
+    .await?;
+    match std::fs::remove_file(path) {
+        // It took its file with it.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.context("remove a dead dockerd's pid file"),
     }
-    Ok(())
 }
 
 /// A dockerd that nobody has reaped is as dead as another program under its old number.
@@ -98,19 +99,13 @@ fn bounding_set(status: &str) -> Option<u64> {
 }
 
 async fn wait(paths: &Paths) -> Result<String> {
-    let started = Instant::now();
-    while started.elapsed() < START_DEADLINE {
-        if let Some(version) = version().await {
-            return Ok(format!("started Docker {version}"));
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    let said = File::open(log(paths)).and_then(std::io::read_to_string).unwrap_or_default();
-    let lines: Vec<_> = said.lines().collect();
-    bail!(
-        "no Docker engine answers; the end of its log:\n{}",
-        lines[lines.len().saturating_sub(15)..].join("\n")
-    )
+    let answer = async || version().await.context("no Docker engine answers");
+    let started = until("the engine's first answer", START_DEADLINE, answer).await.with_context(|| {
+        let said = File::open(log(paths)).and_then(std::io::read_to_string).unwrap_or_default();
+        let lines: Vec<_> = said.lines().collect();
+        format!("the end of dockerd's log:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
+    });
+    Ok(format!("started Docker {}", started?))
 }
 
 fn log(paths: &Paths) -> std::path::PathBuf {

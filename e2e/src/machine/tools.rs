@@ -23,6 +23,8 @@ pub enum Need {
     Client,
     /// To build the node image too.
     Everything,
+    /// One of them, whatever it is otherwise for.
+    Only(&'static str),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +89,14 @@ impl Tool {
         }
     }
 
+    fn is_wanted(&self, need: Need) -> bool {
+        match need {
+            Need::Client => self.need == Need::Client,
+            Need::Everything => true,
+            Need::Only(name) => self.name == name,
+        }
+    }
+
     fn digest(&self) -> String {
         stamp::digest([format!("{:?} {LINKER_FLAGS}", self.recipe), self.version().to_owned()])
     }
@@ -107,7 +117,7 @@ pub fn digest() -> String {
 
 /// Compiles what is missing or of another version; returns the names of what it compiled.
 pub async fn ensure(paths: &Paths, progress: &Progress, need: Need) -> Result<Vec<&'static str>> {
-    let wanted = TOOLS.iter().filter(|tool| need == Need::Everything || tool.need == Need::Client);
+    let wanted = TOOLS.iter().filter(|tool| tool.is_wanted(need));
     let missing: Vec<_> = wanted.filter(|tool| !is_built(paths, tool) && !is_given(tool, need)).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
@@ -140,7 +150,7 @@ fn is_built(paths: &Paths, tool: &Tool) -> bool {
 
 /// A machine with a registry usually has its own tools, and any version of them does.
 fn is_given(tool: &Tool, need: Need) -> bool {
-    need == Need::Client && in_path(tool.name)
+    tool.need == Need::Client && need != Need::Everything && in_path(tool.name)
 }
 
 async fn build(paths: &Paths, tool: &Tool) -> Result<()> {
@@ -251,6 +261,14 @@ mod tests {
         let ours = kubernetes_module(theirs).unwrap();
         assert!(ours.contains("k8s.io/api => k8s.io/api v0.35.4"), "{ours}");
         assert!(ours.contains("go 1.25.0\ngodebug default=go1.25\n"), "{ours}");
+    }
+
+    #[test]
+    fn a_benchmark_that_needs_etcd_compiles_nothing_else() {
+        let wanted = |need| TOOLS.iter().filter(move |tool| tool.is_wanted(need)).map(|tool| tool.name);
+        assert_eq!(wanted(Need::Only("etcd")).collect::<Vec<_>>(), ["etcd"]);
+        assert_eq!(wanted(Need::Client).collect::<Vec<_>>(), ["kind", "helm", "kubectl"]);
+        assert_eq!(wanted(Need::Everything).count(), TOOLS.len());
     }
 
     #[test]

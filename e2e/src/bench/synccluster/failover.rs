@@ -20,24 +20,22 @@ use crate::stage::Stage;
 use crate::sync_cluster::{Cluster, READY_DEADLINE};
 use crate::wait::until;
 
+const ROUNDS: usize = 5;
 const KILLS: usize = 20;
 const PACE: Duration = Duration::from_millis(10);
 const SOON: Duration = Duration::from_secs(30);
 const PARTITIONS: u16 = 8;
 
-/// Apply → Ready, five times, and then the kills on the last of these clusters.
+/// Apply → Ready, five times on an empty namespace, and then the kills on the last of these clusters.
 pub(super) async fn on_kind(stage: &Stage, progress: &Progress) -> Result<Value> {
-    let mut ready = Vec::new();
-    for round in 0..5 {
-        let (_, took) = Cluster::make(stage, &format!("ready-{round}"), json!({"replicas": 3})).await?;
+    let (mut cluster, took) = made(stage, 0, progress).await?;
+    let mut ready = vec![took];
+    for round in 1..ROUNDS {
+        remove(&cluster).await?;
+        let (next, took) = made(stage, round, progress).await?;
+        cluster = next;
         ready.push(took);
-        if round < 4 {
-            let resources = stage.resources(crate::sync_cluster::KIND);
-            resources.delete(&format!("ready-{round}"), &DeleteParams::default()).await?;
-        }
     }
-    let (name, spec) = ("ready-4", json!({"replicas": 3}));
-    let cluster = Cluster::apply(stage, name, spec).await?;
     let mut silences = Vec::new();
     for _ in 0..KILLS {
         let silence = kill_leader(&cluster).await?;
@@ -45,6 +43,23 @@ pub(super) async fn on_kind(stage: &Stage, progress: &Progress) -> Result<Value>
         silences.push(silence);
     }
     Ok(json!({"apply_to_ready": seconds(&ready), "kills": KILLS, "failover": seconds(&silences)}))
+}
+
+async fn made(stage: &Stage, round: usize, progress: &Progress) -> Result<(Cluster, Duration)> {
+    let made = Cluster::make(stage, &format!("ready-{round}"), json!({"replicas": 3})).await?;
+    progress.note(&format!("Ready after {:.1} s", made.1.as_secs_f64()));
+    Ok(made)
+}
+
+/// Its pods' end is not to burden the next.
+async fn remove(cluster: &Cluster) -> Result<()> {
+    cluster.delete(READY_DEADLINE).await?;
+    until("its pods gone", READY_DEADLINE, async || {
+        let left = cluster.pods().await?.len();
+        ensure!(left == 0, "{left} are left");
+        Ok(())
+    })
+    .await
 }
 
 async fn kill_leader(cluster: &Cluster) -> Result<Duration> {

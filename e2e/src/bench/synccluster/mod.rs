@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::chart::{Bar, Chart};
 use crate::args::Up;
 use crate::cluster::images;
-use crate::machine::lock::RunLock;
 use crate::machine::tools::{self, Need};
 use crate::paths::Paths;
 use crate::progress::Progress;
@@ -20,7 +19,6 @@ use system::Binaries;
 
 /// Everything.
 pub(super) async fn run(paths: &Paths, progress: &Progress) -> Result<Value> {
-    let _lock = RunLock::take(paths)?;
     let beside = beside_etcd(paths, progress).await?;
     let standing = up::bring_up(paths, progress, &Up { existing: false }).await?;
     let kind = progress
@@ -36,7 +34,6 @@ pub(super) async fn run(paths: &Paths, progress: &Progress) -> Result<Value> {
 
 /// Only what needs no cluster.
 pub(super) async fn peers(paths: &Paths, progress: &Progress) -> Result<Value> {
-    let _lock = RunLock::take(paths)?;
     beside_etcd(paths, progress).await
 }
 
@@ -44,7 +41,7 @@ async fn beside_etcd(paths: &Paths, progress: &Progress) -> Result<Value> {
     let binaries = progress
         .step("binaries", async {
             let ours = images::build_binaries(paths).await?.join("quartet-node");
-            tools::ensure(paths, progress, Need::Everything).await?;
+            tools::ensure(paths, progress, Need::Only("etcd")).await?;
             let binaries = Binaries { quartet: ours, etcd: tools::path(paths, "etcd") };
             Ok((binaries, "quartet-node, etcd".to_owned()))
         })
@@ -72,8 +69,23 @@ async fn beside_etcd(paths: &Paths, progress: &Progress) -> Result<Value> {
     }))
 }
 
-/// Of the figures beside etcd's.
+/// Of all figures.
 pub(super) fn charts(result: &Value) -> Vec<Chart> {
+    let kind = &result["kind"];
+    let bars = [("apply to Ready", "apply_to_ready"), ("silence after the leader's kill", "failover")]
+        .into_iter()
+        .flat_map(|(title, field)| {
+            ["median_s", "worst_s"].map(|which| {
+                let label = format!("{title} - {}", which.trim_end_matches("_s"));
+                Bar::new(label, kind[field][which].as_f64().unwrap_or_default())
+            })
+        });
+    let on_kind = Chart { title: "on kind, in seconds".to_owned(), bars: bars.collect() };
+    std::iter::once(on_kind).chain(peers_charts(&result["beside_etcd"])).collect()
+}
+
+/// Of the figures beside etcd's.
+pub(super) fn peers_charts(result: &Value) -> Vec<Chart> {
     let rows = |table: &Value| table.as_array().cloned().unwrap_or_default();
     let name = |row: &Value| row["system"].as_str().unwrap_or_default().to_owned();
     let chart = |title: &str, field: &str| {

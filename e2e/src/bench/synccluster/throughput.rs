@@ -15,7 +15,9 @@ use crate::progress::Progress;
 /// Alternating, so that what else the machine does hits all alike.
 const ROUNDS: usize = 5;
 const CLIENTS: [usize; 2] = [1, 64];
+/// Connections are open and caches warm.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// From its beginning to its end.
 const MEASURED: Duration = Duration::from_secs(5);
 
 /// Of one system with one number of clients, in one round.
