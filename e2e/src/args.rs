@@ -26,7 +26,7 @@ pub enum Action {
 
 #[derive(Clone, Copy, Debug, Group)]
 pub struct Up {
-    /// Use the current context of any cluster instead of kind; images and the operator must be there already.
+    /// Use the current context of any cluster instead of kind; the chart must be installed there already.
     #[arg(long, env = "QUARTET_EXISTING")]
     pub existing: bool,
 }
@@ -36,7 +36,8 @@ pub struct Test {
     /// Only the scenarios whose names contain this (or one of several, with commas between), and what they need.
     #[arg(env = "QUARTET_FILTER")]
     pub filter: Option<String>,
-    /// Use the current context of any cluster instead of kind; scenarios that need hosts of kind are left out.
+    /// Use the current context of any cluster instead of kind; it must be within reach of this machine's network, and
+    /// scenarios that need hosts of kind are left out.
     #[arg(long, env = "QUARTET_EXISTING")]
     pub existing: bool,
     /// Seeds of the simulation.

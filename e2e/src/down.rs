@@ -20,14 +20,16 @@ pub async fn run(paths: &Paths, progress: &Progress) -> Result<()> {
     }
     progress
         .step("cluster", async {
-            tools::ensure(paths, progress, tools::Need::Client).await?;
-            for host in hosts::list().await?.iter().filter(|host| host.running) {
+            tools::ensure(paths, progress, tools::Need::Only("kind")).await?;
+            let hosts = hosts::list().await?;
+            for host in hosts.iter().filter(|host| host.running) {
                 hosts::shell(&host.name, RELEASE, &[]).await.ok();
             }
             // Where there is no such program, there are no such routes.
-            routes::remove().await.ok();
+            let routes = routes::remove().await.unwrap_or_default();
             kind::delete(paths).await?;
-            Ok(((), "removed; tools, images and build output are kept".to_owned()))
+            let said = format!("{} hosts and {routes} routes removed", hosts.len());
+            Ok(((), format!("{said}; tools, images and build output are kept")))
         })
         .await
 }

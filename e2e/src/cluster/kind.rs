@@ -1,10 +1,12 @@
 //! The life of the kind cluster: made, started again, made anew, removed.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::hosts::Host;
 use super::{CONTEXT, NAME, client, hosts, node_image, ready};
 use crate::command::Command;
 use crate::machine::{registry, stamp, tools};
@@ -50,26 +52,33 @@ pub async fn delete(paths: &Paths) -> Result<()> {
     let command = Command::new(tools::path(paths, "kind")).args(["delete", "cluster", "--name", NAME]);
     command.deadline(CREATE_DEADLINE).logged(&log).await?;
     std::fs::remove_file(stamp_path(paths)).ok();
+    // kind leaves its network; Docker refuses while another cluster is on it, which is right.
+    Command::new("docker").args(["network", "rm", "kind"]).text().await.ok();
     Ok(())
 }
 
 /// Why what is there cannot be the cluster that we want.
-fn unusable(paths: &Paths, found: &[hosts::Host]) -> Result<Option<&'static str>> {
-    let wanted = config(paths)?;
-    if found.len() != wanted.matches("- role:").count() {
-        return Ok(Some("lacks hosts"));
-    }
-    if !stamp::matches(&stamp_path(paths), &config_digest(paths)?) {
-        return Ok(Some("has another configuration"));
-    }
-    let image = node_image::tag(paths)?;
-    if found.iter().any(|host| host.image.starts_with(node_image::REPOSITORY) && host.image != image) {
-        return Ok(Some("has an older node image"));
-    }
-    Ok(None)
+fn unusable(paths: &Paths, found: &[Host]) -> Result<Option<&'static str>> {
+    let hosts = config(paths)?.matches("- role:").count();
+    let same = stamp::matches(&stamp_path(paths), &config_digest(paths)?);
+    Ok(why_unusable(found, hosts, same, &node_image::tag(paths)?))
 }
 
-async fn restart(paths: &Paths, found: &[hosts::Host]) -> Result<()> {
+/// A node image of kind's own is good whatever its version: it was pulled because a registry had it.
+fn why_unusable(found: &[Host], hosts: usize, same: bool, image: &str) -> Option<&'static str> {
+    let older = |host: &Host| host.image.starts_with(node_image::REPOSITORY) && host.image != image;
+    if found.len() != hosts {
+        Some("lacks hosts")
+    } else if !same {
+        Some("has another configuration")
+    } else if found.iter().any(older) {
+        Some("has an older node image")
+    } else {
+        None
+    }
+}
+
+async fn restart(paths: &Paths, found: &[Host]) -> Result<()> {
     // The control plane first, so that addresses are given out in the order that they had.
     for host in found.iter().filter(|host| !host.running) {
         hosts::start(&host.name).await?;
@@ -112,11 +121,7 @@ async fn create(paths: &Paths, progress: &Progress) -> Result<String> {
     };
     let (config, digest) = (write_config(paths)?, config_digest(paths)?);
     let log = paths.logs().join("kind.log");
-    let mut command = Command::new(tools::path(paths, "kind"));
-    command = command.args(["create", "cluster", "--retain", "--name", NAME, "--config"]).arg(&config);
-    if let Some(image) = &image {
-        command = command.args(["--image", image]);
-    }
+    let command = Command::new(tools::path(paths, "kind")).args(creation(&config, image.as_deref()));
     if let Err(error) = command.deadline(CREATE_DEADLINE).logged(&log).await {
         let kept = paths.logs().join("kind-export");
         let export =
@@ -131,6 +136,15 @@ async fn create(paths: &Paths, progress: &Progress) -> Result<String> {
     // Last: a cluster that did not come up is never taken for one that did.
     stamp::write(&stamp_path(paths), &digest)?;
     Ok(format!("cluster {NAME} made, {hosts} hosts, {}", image.as_deref().unwrap_or("kind's node image")))
+}
+
+/// Without an image kind pulls the one that it was released with.
+fn creation<'a>(config: &'a Path, image: Option<&'a str>) -> Vec<&'a OsStr> {
+    let mut words: Vec<_> =
+        ["create", "cluster", "--retain", "--name", NAME, "--config"].map(OsStr::new).into();
+    words.push(config.as_os_str());
+    words.extend(image.into_iter().flat_map(|image| ["--image", image]).map(OsStr::new));
+    words
 }
 
 /// kind-config.yaml with the audit policy's copy in the cache, which outlives the checkout.
@@ -156,4 +170,32 @@ fn config_digest(paths: &Paths) -> Result<String> {
 
 fn stamp_path(paths: &Paths) -> PathBuf {
     paths.cache().join("cluster/stamp")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(image: &str) -> Vec<Host> {
+        let host = |name: &str| Host { name: name.to_owned(), running: true, image: image.to_owned() };
+        vec![host("quartet-control-plane"), host("quartet-worker")]
+    }
+
+    #[test]
+    fn with_a_registry_kind_pulls_what_it_was_released_with() {
+        let config = Path::new("kind-config.yaml");
+        assert!(!creation(config, None).contains(&OsStr::new("--image")));
+        assert_eq!(creation(config, Some("built:1"))[6..], ["kind-config.yaml", "--image", "built:1"]);
+    }
+
+    #[test]
+    fn a_cluster_is_kept_while_it_is_what_we_want() {
+        let (ours, older) = ("quartet-kind-node:2", "quartet-kind-node:1");
+        assert_eq!(why_unusable(&found(ours), 2, true, ours), None);
+        assert_eq!(why_unusable(&found("kindest/node:v1.35.0"), 2, true, ours), None);
+        assert_eq!(why_unusable(&found(older), 2, true, ours), Some("has an older node image"));
+        assert_eq!(why_unusable(&found(ours), 4, true, ours), Some("lacks hosts"));
+        assert_eq!(why_unusable(&found(ours), 2, false, ours), Some("has another configuration"));
+        assert_eq!(why_unusable(&[], 2, false, ours), Some("lacks hosts"));
+    }
 }

@@ -1,9 +1,12 @@
 //! Pods and services of the cluster, reached from this machine by their own addresses.
 
-use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Node;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::ListParams;
 use kube::{Api, Client};
+use tokio::net::TcpStream;
 
 use super::hosts::list;
 use crate::command::Command;
@@ -12,6 +15,7 @@ use crate::paths::Paths;
 
 /// kind's default; kind-config.yaml keeps it.
 const SERVICES: &str = "10.96.0.0/16";
+const REACH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Routes each host's pods through it and all services through the control plane.
 pub async fn ensure(paths: &Paths, client: &Client) -> Result<usize> {
@@ -31,6 +35,20 @@ pub async fn ensure(paths: &Paths, client: &Client) -> Result<usize> {
         }
     }
     Ok(routes)
+}
+
+/// Members are asked by their own addresses and through their Services: an error says that this machine cannot.
+pub async fn reach_services(client: &Client) -> Result<()> {
+    let service = Api::<Service>::namespaced(client.clone(), "default").get("kubernetes").await?;
+    let address =
+        service.spec.and_then(|spec| spec.cluster_ip).context("the API server's Service has no address")?;
+    let connected = tokio::time::timeout(REACH_DEADLINE, TcpStream::connect((address.as_str(), 443))).await;
+    ensure!(
+        matches!(connected, Ok(Ok(_))),
+        "this machine does not reach the cluster's Services ({address}): run it where pods and Services have routes, \
+         such as on one of its hosts"
+    );
+    Ok(())
 }
 
 /// Removes the routes through the cluster's hosts.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use tokio::sync::Mutex;
 
 use crate::command::{Command, in_path};
 use crate::paths::Paths;
@@ -34,8 +35,12 @@ pub const ENGINE: &[Program] = &[
 /// The node image's userland.
 pub const NODE_IMAGE: &[Program] = &[program("debootstrap", "debootstrap"), program("jq", "jq")];
 
+/// One installation at a time: the package manager refuses a second.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// Installs what is missing and says what it was.
 pub async fn install(paths: &Paths, programs: &[Program]) -> Result<Vec<&'static str>> {
+    let _turn = TURN.lock().await;
     let missing: Vec<_> =
         programs.iter().filter(|program| !present(program.name)).map(|program| program.package).collect();
     if missing.is_empty() {

@@ -1,5 +1,6 @@
 //! Can kind's published node image be had?
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -11,17 +12,44 @@ const REPOSITORY: &str = "docker.io/kindest/node";
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Whether the registry answers for that tag: a connection alone may end at a proxy that refuses everything.
+/// Whether the registry answers for that tag.
 pub async fn reachable(tag: &str) -> bool {
-    let connected = tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(HOST)).await;
-    // Behind an HTTP proxy the direct connection says nothing; ask through Docker, which knows the proxy.
     let proxied = ["HTTPS_PROXY", "https_proxy"].iter().any(|name| std::env::var_os(name).is_some());
-    if !proxied && !matches!(connected, Ok(Ok(_))) {
-        return false;
+    let connects = async {
+        let connected = tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(HOST)).await;
+        matches!(connected, Ok(Ok(_)))
+    };
+    let image = format!("{REPOSITORY}:{tag}");
+    let asked = Command::new("docker").args(["manifest", "inspect", &image]).deadline(ANSWER_DEADLINE);
+    decide(proxied, connects, asked.succeeds()).await
+}
+
+/// Behind an HTTP proxy the direct connection says nothing; Docker, which knows the proxy, is asked at once. A
+/// connection alone is not enough: it may end at somebody who refuses everything.
+async fn decide(
+    proxied: bool,
+    connects: impl Future<Output = bool>,
+    answers: impl Future<Output = bool>,
+) -> bool {
+    (proxied || connects.await) && answers.await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_registry_is_there_when_it_answers_for_the_image() {
+        assert!(decide(false, ready(true), ready(true)).await);
+        assert!(decide(true, pending(), ready(true)).await, "a proxy needs no direct connection");
     }
-    Command::new("docker")
-        .args(["manifest", "inspect", &format!("{REPOSITORY}:{tag}")])
-        .deadline(ANSWER_DEADLINE)
-        .succeeds()
-        .await
+
+    #[tokio::test]
+    async fn without_an_answer_the_node_image_is_built() {
+        assert!(!decide(false, ready(false), pending()).await, "without a connection nobody is asked");
+        assert!(!decide(false, ready(true), ready(false)).await);
+        assert!(!decide(true, ready(false), ready(false)).await);
+    }
 }
