@@ -90,7 +90,8 @@ pub struct ReleaseOwner {
     pub owner: String,
 }
 
-/// Whoever asked no longer waits. What has been granted already stays granted.
+/// Whoever asked no longer waits. What has been granted already stays granted; what comes later is not granted any
+/// more.
 #[derive(Clone, PartialEq, Message)]
 pub struct CancelWait {
     #[prost(string, tag = "1")]

@@ -14,6 +14,7 @@
 //!
 //! What never lives here: HTTP, JSON, clocks, other kinds of state.
 
+mod early;
 mod ledger;
 mod message;
 #[cfg(test)]

@@ -39,6 +39,8 @@ struct Model {
     /// Owners in line, per resource.
     lines: Vec<(String, String)>,
     waits: Vec<Waiting>,
+    /// Acquisitions whose wait was ended before it began.
+    early: Vec<Vec<u8>>,
     said: Vec<(u64, &'static str, u64)>,
 }
 
@@ -124,7 +126,10 @@ impl Model {
         let expires = self.now + asked.ttl_ms;
         let held = self.hold(resource, owner).cloned();
         let first = self.first_in_line(resource);
-        if let Some(hold) = held.as_ref().filter(|hold| hold.mode <= mode) {
+        if let Some(at) = self.early.iter().position(|request| *request == asked.request) {
+            self.early.remove(at);
+            self.said.push((ticket, "cancelled", 0));
+        } else if let Some(hold) = held.as_ref().filter(|hold| hold.mode <= mode) {
             self.said.push((ticket, "granted", hold.token));
             let token = hold.token;
             self.holds.iter_mut().filter(|hold| hold.token == token).for_each(|hold| hold.expires = expires);
@@ -190,6 +195,8 @@ impl Model {
                 if let Some(at) = at {
                     let wait = self.waits.remove(at);
                     self.said.push((wait.ticket, "cancelled", 0));
+                } else if !self.early.contains(&cancel.request) {
+                    self.early.push(cancel.request.clone());
                 }
             }
         }
@@ -267,7 +274,8 @@ impl Random {
             }
             17 => command::Kind::ReleaseOwner(ReleaseOwner { owner }),
             _ => {
-                let request = ticket.saturating_sub(1 + self.below(8)).to_le_bytes().to_vec();
+                // Of one that was, or of one to come.
+                let request = (ticket + self.below(4)).saturating_sub(self.below(9)).to_le_bytes().to_vec();
                 command::Kind::CancelWait(CancelWait { resource, request })
             }
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use quartet_raft::{Index, LogTime};
 
+use super::early::EarlyEnds;
 use super::ledger::{Ledger, Name};
 use super::message::Mode;
 use super::resource::{Holder, Place, Resource, Wait};
@@ -19,6 +20,16 @@ pub struct Snapshot {
     granted: u64,
     #[prost(message, repeated, tag = "3")]
     resources: Vec<ResourceState>,
+    #[prost(message, repeated, tag = "4")]
+    early_ends: Vec<EarlyEndState>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct EarlyEndState {
+    #[prost(uint64, tag = "1")]
+    until_ms: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    request: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -71,6 +82,7 @@ impl Table {
             now_ms: self.ledger.now.0,
             granted: self.ledger.granted,
             resources: self.resources.values().map(resource_state).collect(),
+            early_ends: self.early.iter().map(early_end_state).collect(),
         }
     }
 
@@ -84,8 +96,16 @@ impl Table {
             let resource = restored_resource(state, &mut ledger)?;
             resources.insert(resource.name.clone(), resource);
         }
-        Ok(Self { limits, ledger, resources })
+        let mut early = EarlyEnds::default();
+        for EarlyEndState { until_ms, request } in snapshot.early_ends {
+            early.insert(LogTime(until_ms), request);
+        }
+        Ok(Self { limits, ledger, resources, early })
     }
+}
+
+fn early_end_state((until, request): &(LogTime, Vec<u8>)) -> EarlyEndState {
+    EarlyEndState { until_ms: until.0, request: request.clone() }
 }
 
 fn resource_state(resource: &Resource) -> ResourceState {

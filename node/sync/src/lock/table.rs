@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quartet_raft::{Index, LogTime};
 use quartet_replica::At;
 
+use super::early::EarlyEnds;
 use super::ledger::{Due, Ledger, Name};
 use super::message::{
     Acquire, Answer, CancelWait, Cancelled, Command, Deadlock, Done, Full, Invalid, Lost, Mode, NotHeld,
@@ -45,6 +46,7 @@ pub struct Table {
     pub(super) ledger: Ledger,
     /// Those that are held or waited for.
     pub(super) resources: BTreeMap<Name, Resource>,
+    pub(super) early: EarlyEnds,
 }
 
 impl Default for Table {
@@ -55,7 +57,7 @@ impl Default for Table {
 
 impl Table {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, ledger: Ledger::default(), resources: BTreeMap::new() }
+        Self { limits, ledger: Ledger::default(), resources: BTreeMap::new(), early: EarlyEnds::default() }
     }
 
     /// Ends the leases and waits that are due by `now`, in the order in which they fell due.
@@ -113,6 +115,9 @@ impl Table {
         };
         if let Err(why) = self.check(&name, &owner, ttl_ms, &request) {
             return answers.push(ticket, why);
+        }
+        if self.early.take(self.ledger.now, &request) {
+            return answers.push(ticket, answer::Kind::Cancelled(Cancelled { by_owner: false }));
         }
         let full = self.ledger.held() + self.ledger.waiting() >= self.limits.claims;
         let name: Name = name.into();
@@ -187,6 +192,9 @@ impl Table {
             .get_mut(cancel.resource.as_str())
             .and_then(|resource| resource.dequeue(|wait| wait.request == cancel.request, &mut self.ledger));
         answers.push(ticket, answer::Kind::Done(Done { found: wait.is_some() }));
+        if wait.is_none() && cancel.request.len() <= Limits::REQUEST_BYTES {
+            self.early.remember(self.ledger.now, &cancel.request);
+        }
         if let Some(wait) = wait {
             answers.push(wait.ticket, answer::Kind::Cancelled(Cancelled { by_owner: false }));
             self.serve(&cancel.resource, answers);

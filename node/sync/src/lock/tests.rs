@@ -397,6 +397,21 @@ fn cancelling_one_of_two_joined_requests_keeps_the_place() {
 }
 
 #[test]
+fn a_cancellation_that_overtakes_its_acquisition_ends_it_all_the_same() {
+    for free in [true, false] {
+        let mut bench = Bench::new();
+        if !free {
+            bench.granted(exclusive("a"));
+        }
+        assert_eq!(bench.ask(cancel("w", Mode::Exclusive)), Some(Said::Done(Done { found: false })));
+        let ended = Some(Said::Cancelled(Cancelled { by_owner: false }));
+        assert_eq!(bench.ask(acquire("w", Mode::Exclusive, 60_000)), ended);
+        assert!(bench.waiters().is_empty() && !bench.holders().contains(&"w".to_owned()));
+        assert_eq!(bench.table.deadline().is_none(), free, "nothing is written for it while nobody asks");
+    }
+}
+
+#[test]
 fn a_cancellation_does_not_take_a_grant_back() {
     let mut bench = Bench::new();
     bench.granted(exclusive("a"));
