@@ -17,6 +17,8 @@ use crate::store::Identity;
 use crate::wire::{Frame, Hello, PeerMessage};
 
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// Without a connection for so long.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A connection that lived so long was a good one: the next try comes soon.
@@ -37,28 +39,44 @@ pub(super) struct Link {
 impl Link {
     pub(super) async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
-        let mut said = String::new();
+        let (mut without_since, mut told) = (Instant::now(), String::new());
         while !self.messages.is_closed() {
             let began = Instant::now();
             let trouble = match self.connect().await {
                 Ok((mut incoming, mut out)) => {
-                    said.clear();
-                    self.carry(&mut incoming, &mut out).await
+                    if !told.is_empty() {
+                        tracing::info!("connected to member {} again", self.peer);
+                        told.clear();
+                    }
+                    let trouble = self.carry(&mut incoming, &mut out).await;
+                    without_since = Instant::now();
+                    trouble
                 }
                 Err(trouble) => trouble,
             };
-            // Once per kind of trouble, not per try.
-            let why = trouble.to_string();
-            if why != said {
-                tracing::info!("no connection to member {} at {}: {why}", self.peer, *self.address.borrow());
-                said = why;
-            }
             if matches!(trouble, Trouble::Ended) {
                 return;
             }
+            self.tell(&trouble, without_since, &mut told);
             backoff =
                 if began.elapsed() > SETTLED_AFTER { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
             sleep(backoff).await;
+        }
+    }
+
+    /// Once per kind of trouble and not per try, of one of the two connections, and not of a member that just starts
+    /// or stops.
+    fn tell(&self, trouble: &Trouble, without_since: Instant, told: &mut String) {
+        let (peer, address, why) = (self.peer, self.address.borrow(), trouble.to_string());
+        tracing::debug!("no connection to member {peer} at {}: {why}", *address);
+        let without = without_since.elapsed();
+        if !self.bulk && without >= WORTH_TELLING && why != *told {
+            tracing::info!(
+                "no connection to member {peer} at {} for {} s: {why}",
+                *address,
+                without.as_secs()
+            );
+            *told = why;
         }
     }
 
