@@ -148,19 +148,11 @@ impl Stand {
         let survivors: Vec<_> = urls.keys().copied().collect();
         let prober = Prober::start(&urls.into_values().collect::<Vec<_>>(), self.cluster.partitions, PACE)?;
         prober.all_answer(SOON).await?;
+        let terms = self.cluster.terms(survivors[0], &led).await?;
         let (since, since_us) = (Instant::now(), self.load.now_us());
         let fault = fault(&target).await.with_context(|| what.to_owned())?;
         let lost = Lost { target, survivors, fault };
-        until("others lead in its place", SOON, async || {
-            for survivor in &lost.survivors {
-                let status = self.cluster.member(*survivor).await?.status().await?;
-                let still = status.partitions.iter().filter(|p| p.leader.is_none_or(|led| led == leader));
-                let still: Vec<_> = still.map(|partition| partition.id).collect();
-                ensure!(still.is_empty(), "member {survivor} knows nobody else who leads {still:?}");
-            }
-            Ok(())
-        })
-        .await?;
+        self.cluster.led_anew(&lost.survivors, &terms, SOON).await?;
         prober.all_answer(SOON).await?;
         let silences = prober.silences(since);
         let worst = led.iter().filter_map(|partition| silences.get(partition)).max();

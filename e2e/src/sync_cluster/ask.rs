@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use quartet_client::SyncClient;
 use quartet_client::admin::{self, AdminClient, MemberReport};
@@ -54,6 +55,37 @@ impl Cluster {
             led.entry(leader).or_default().push(partition);
         }
         led.into_iter().max_by_key(|(_, partitions)| partitions.len()).context("nobody leads")
+    }
+
+    /// Terms of these partitions, as a member knows them.
+    pub async fn terms(&self, member: u16, partitions: &[u16]) -> Result<BTreeMap<u16, u64>> {
+        let all = self.member(member).await?.status().await?.partitions;
+        let wanted = all.iter().filter(|partition| partitions.contains(&partition.id));
+        Ok(wanted.map(|partition| (partition.id, partition.term)).collect())
+    }
+
+    /// Waits until all of these members know a leader of a later term for each of these partitions. Who that is does
+    /// not matter: one that was killed may be back, and elected, before anybody else stands.
+    pub async fn led_anew(
+        &self,
+        members: &[u16],
+        before: &BTreeMap<u16, u64>,
+        deadline: Duration,
+    ) -> Result<()> {
+        until("leaders of later terms", deadline, async || {
+            for member in members {
+                let status = self.member(*member).await?.status().await?;
+                let anew = |partition: &u16, term: &u64| {
+                    let mut all = status.partitions.iter();
+                    all.any(|now| now.id == *partition && now.term > *term && now.leader.is_some())
+                };
+                let still: Vec<_> =
+                    before.iter().filter(|(partition, term)| !anew(partition, term)).collect();
+                ensure!(still.is_empty(), "member {member} knows of none for {still:?}");
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// What opens the operator's port of each member, as its Secret has it now.

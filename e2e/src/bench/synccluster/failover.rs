@@ -67,16 +67,13 @@ async fn kill_leader(cluster: &Cluster) -> Result<Duration> {
     let target = cluster.target(leader).await?;
     let mut urls = cluster.member_urls().await?;
     urls.remove(&leader);
+    let survivors: Vec<_> = urls.keys().copied().collect();
     let prober = Prober::start(&urls.into_values().collect::<Vec<_>>(), cluster.partitions, PACE)?;
     prober.all_answer(SOON).await?;
+    let terms = cluster.terms(survivors[0], &led).await?;
     let since = Instant::now();
     process::kill(&target).await?;
-    until("others lead in its place", SOON, async || {
-        let leaders = cluster.leaders().await?;
-        ensure!(leaders.values().all(|now| *now != leader), "{leaders:?}");
-        Ok(())
-    })
-    .await?;
+    cluster.led_anew(&survivors, &terms, SOON).await?;
     prober.all_answer(SOON).await?;
     let silences = prober.silences(since);
     drop(prober);
