@@ -45,7 +45,7 @@ pub async fn bring_up(paths: &Paths, progress: &Progress, options: &Up) -> Resul
     let (client, binaries) = tokio::try_join!(bring_up_cluster(paths, progress), binaries)?;
     let images = progress
         .step("images", async {
-            let images = images::build(paths, &binaries).await?;
+            let images = images::build(paths, progress, &binaries).await?;
             let loads = images::load(paths, progress, &images).await?;
             let outcome = format!("{}, {}; loaded into {loads} hosts", images.operator, images.node);
             Ok((images, outcome))

@@ -1,11 +1,13 @@
-//! Our images: static binaries in images from scratch, tagged by content, loaded into every host.
+//! Our images: static binaries in images from scratch, and the databases'; tagged by content, loaded into every host.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 
+use super::databases::{self, Databases};
 use super::hosts;
 use crate::command::Command;
 use crate::machine::{rust, stamp};
@@ -22,6 +24,14 @@ pub struct Images {
     pub node: Image,
     /// The node image once more under another tag and with another digest: what a rolling change changes to.
     pub node_next: Image,
+    pub databases: Databases,
+}
+
+impl Images {
+    fn all(&self) -> [&Image; 6] {
+        let Databases { mariadb, mariadb_next, haproxy } = &self.databases;
+        [&self.operator, &self.node, &self.node_next, mariadb, mariadb_next, haproxy]
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,11 +85,12 @@ pub async fn build_binaries(paths: &Paths) -> Result<PathBuf> {
 }
 
 /// Makes the images of those binaries where they are missing.
-pub async fn build(paths: &Paths, binaries: &Path) -> Result<Images> {
+pub async fn build(paths: &Paths, progress: &Progress, binaries: &Path) -> Result<Images> {
     let operator = make(paths, binaries, "quartet-operator", "").await?;
     let node = make(paths, binaries, "quartet-node", "").await?;
     let node_next = make(paths, binaries, "quartet-node", "next").await?;
-    Ok(Images { operator, node, node_next })
+    let databases = databases::build(paths, progress).await?;
+    Ok(Images { operator, node, node_next, databases })
 }
 
 async fn make(paths: &Paths, binaries: &Path, repository: &'static str, variant: &str) -> Result<Image> {
@@ -111,36 +122,42 @@ async fn make(paths: &Paths, binaries: &Path, repository: &'static str, variant:
     Ok(image)
 }
 
-/// Loads them into every host that lacks them; returns how many loads that took.
+/// Loads them into every host that lacks any, and only those that some host lacks; returns how many loads that took.
 pub async fn load(paths: &Paths, progress: &Progress, images: &Images) -> Result<usize> {
-    let wanted: Vec<_> =
-        [&images.operator, &images.node, &images.node_next].map(ToString::to_string).to_vec();
+    let wanted: Vec<_> = images.all().iter().map(ToString::to_string).collect();
     let hosts = hosts::list().await?;
-    let lacking = try_join_all(hosts.iter().map(async |host| {
+    let lacks = try_join_all(hosts.iter().map(async |host| {
         let present = hosts::shell(&host.name, "ctr -n k8s.io images ls -q", &[]).await?;
-        let lacks =
-            wanted.iter().any(|image| !present.lines().any(|line| line.ends_with(&format!("/{image}"))));
-        anyhow::Ok(lacks.then_some(host.name.as_str()))
+        anyhow::Ok((host.name.as_str(), lacking(&wanted, &present)))
     }));
-    let lacking: Vec<_> = lacking.await?.into_iter().flatten().collect();
-    if lacking.is_empty() {
+    let lacks: Vec<_> = lacks.await?.into_iter().filter(|(_, images)| !images.is_empty()).collect();
+    if lacks.is_empty() {
         return Ok(0);
     }
     let started = Instant::now();
     std::fs::create_dir_all(paths.output())?;
     let archive = paths.output().join("images.tar");
-    let save = Command::new("docker").args(["save", "-o"]).arg(&archive).args(&wanted);
+    // One archive: layers that images share are in it once.
+    let saved: BTreeSet<_> = lacks.iter().flat_map(|(_, images)| images).collect();
+    let save = Command::new("docker").args(["save", "-o"]).arg(&archive).args(&saved);
     save.deadline(IMAGE_DEADLINE).text().await?;
     let import = "ctr -n k8s.io images import - >/dev/null";
-    try_join_all(lacking.iter().map(|host| hosts::shell_with_input(host, import, &archive))).await?;
+    try_join_all(lacks.iter().map(|(host, _)| hosts::shell_with_input(host, import, &archive))).await?;
     std::fs::remove_file(&archive).ok();
-    progress.took(started, &format!("loaded into {}", lacking.join(", ")));
-    Ok(lacking.len())
+    let into: Vec<_> = lacks.iter().map(|(host, _)| *host).collect();
+    progress.took(started, &format!("loaded {} images into {}", saved.len(), into.join(", ")));
+    Ok(lacks.len())
+}
+
+fn lacking(wanted: &[String], present: &str) -> Vec<String> {
+    let is_there = |image: &str| present.lines().any(|line| line.ends_with(&format!("/{image}")));
+    wanted.iter().filter(|image| !is_there(image)).cloned().collect()
 }
 
 /// Removes all but the current and the previous build, here and in the hosts.
 pub async fn prune(images: &Images) -> Result<()> {
-    for current in [&images.operator, &images.node] {
+    let Databases { mariadb, haproxy, .. } = &images.databases;
+    for current in [&images.operator, &images.node, mariadb, haproxy] {
         let repository = current.repository;
         let listed =
             Command::new("docker").args(["images", repository, "--format", "{{.Tag}}"]).text().await?;
@@ -160,9 +177,14 @@ pub async fn prune(images: &Images) -> Result<()> {
     Ok(())
 }
 
-/// The tags of all builds but the current one and the newest other; a build has up to two tags.
+/// The tags of all builds but the current one and the newest other; a build has up to two tags, of its version or
+/// `dev`, its digest, and what sets the second one apart.
 fn outdated(listed: &str, current: &str) -> Vec<String> {
-    let build = |tag: &str| tag.strip_prefix(PREFIX)?.split('-').next().map(str::to_owned);
+    let (kind, _) = current.split_once('-').unwrap_or((current, ""));
+    let build = |tag: &str| {
+        let (_, rest) = tag.split_once('-').filter(|(of, _)| *of == kind)?;
+        rest.split('-').next().map(str::to_owned)
+    };
     let mut kept: Vec<String> = build(current).into_iter().collect();
     let mut old = Vec::new();
     for tag in listed.lines() {
@@ -188,6 +210,20 @@ mod tests {
         let listed = "dev-c-next\ndev-c\ndev-b\ndev-b-next\ndev-a-next\nlatest\ndev-a\n";
         assert_eq!(outdated(listed, "dev-c"), ["dev-a-next", "dev-a"]);
         assert!(outdated("dev-b\nlatest\n", "dev-b").is_empty());
+    }
+
+    #[test]
+    fn a_host_is_given_only_what_it_lacks() {
+        let wanted = ["quartet-node:dev-a", "quartet-node:dev-a-next"].map(str::to_owned);
+        let present = "docker.io/library/quartet-node:dev-a\nregistry.k8s.io/pause:3.10\n";
+        assert_eq!(lacking(&wanted, present), ["quartet-node:dev-a-next"]);
+        assert!(lacking(&wanted[..1], present).is_empty());
+    }
+
+    #[test]
+    fn builds_of_a_database_are_told_by_their_digests() {
+        let listed = "10.11-c\n10.11-c-next\n10.11-b\n10.11-a\n11.4-z\n";
+        assert_eq!(outdated(listed, "10.11-c"), ["10.11-a"]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const RESTART_DEADLINE: Duration = Duration::from_secs(150);
 const READY_DEADLINE: Duration = Duration::from_mins(4);
 const POLICY: &str = "e2e/kind/audit-policy.yaml";
 /// kind's own default otherwise, whichever version of kind is at hand.
-const PROBED_TAG: &str = "v1.35.0";
+const PROBED_IMAGE: &str = "docker.io/kindest/node:v1.35.0";
 
 /// The cluster runs and all its hosts are Ready. Returns what was done.
 pub async fn ensure(paths: &Paths, progress: &Progress) -> Result<String> {
@@ -108,7 +108,7 @@ async fn export(paths: &Paths) -> Result<()> {
 
 async fn create(paths: &Paths, progress: &Progress) -> Result<String> {
     delete(paths).await?;
-    let image = if registry::reachable(PROBED_TAG).await {
+    let image = if registry::reachable(PROBED_IMAGE).await {
         progress.note("a registry answers: kind pulls its own node image");
         None
     } else {

@@ -1,5 +1,6 @@
 //! The kind cluster `quartet`: made, found again, reached, filled with our images and our chart.
 
+pub mod databases;
 pub mod hosts;
 pub mod images;
 pub mod install;

@@ -1,4 +1,4 @@
-//! Can kind's published node image be had?
+//! Can published images be had?
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,19 +8,17 @@ use tokio::net::TcpStream;
 use crate::command::Command;
 
 const HOST: &str = "registry-1.docker.io:443";
-const REPOSITORY: &str = "docker.io/kindest/node";
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Whether the registry answers for that tag.
-pub async fn reachable(tag: &str) -> bool {
+/// Whether the registry answers for that image.
+pub async fn reachable(image: &str) -> bool {
     let proxied = ["HTTPS_PROXY", "https_proxy"].iter().any(|name| std::env::var_os(name).is_some());
     let connects = async {
         let connected = tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(HOST)).await;
         matches!(connected, Ok(Ok(_)))
     };
-    let image = format!("{REPOSITORY}:{tag}");
-    let asked = Command::new("docker").args(["manifest", "inspect", &image]).deadline(ANSWER_DEADLINE);
+    let asked = Command::new("docker").args(["manifest", "inspect", image]).deadline(ANSWER_DEADLINE);
     decide(proxied, connects, asked.succeeds()).await
 }
 
