@@ -14,6 +14,10 @@ pub enum Type {
     Ready,
     LeaderElected,
     MembershipStable,
+    Quorate,
+    ProxyAvailable,
+    Recovering,
+    SchemaApplied,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +65,12 @@ reasons! {
     NameInvalid,
     /// podTemplate sets a label or annotation that the operator owns.
     ReservedKey,
+    /// The spec names a Secret, or a key of one, that does not exist.
+    SecretNotFound,
     /// Any other value that cannot be put into force.
     SpecInvalid,
     /// paused is true: the operator does nothing but report.
     Paused,
-    /// The resource is being deleted.
-    Deleting,
     /// hibernated is true: the pods are stopped in order.
     Hibernating,
     /// All pods are stopped and the volumes kept.
@@ -103,6 +107,28 @@ reasons! {
     MembershipChanging,
     /// Every partition serves.
     Serving,
+    /// A member is part of a Primary component.
+    PrimaryComponent,
+    /// No member that answers is part of a Primary component.
+    PrimaryMissing,
+    /// What the members' volumes hold is being found out, to form a Primary component anew.
+    Recovering,
+    /// A member was given leave to form a Primary component.
+    Bootstrapping,
+    /// No Primary component is formed before members that may hold newer data have answered.
+    WaitingForMembers,
+    /// A member fetches the data that it lacks.
+    Joining,
+    /// A proxy leads clients to a member.
+    ProxyServing,
+    /// No proxy is ready, or not all that shall be.
+    ProxyUnready,
+    /// Databases and users are as the spec asks.
+    SchemaInForce,
+    /// Databases and users are not yet as the spec asks.
+    SchemaPending,
+    /// The server refused a statement of the spec.
+    SchemaRefused,
     /// Everything is as the spec asks, and every member says so.
     AllMembersReady,
     /// Nothing is wrong.
@@ -113,7 +139,7 @@ reasons! {
     MemberBlocked,
     /// A member lost its data, and cannot be taken in again yet.
     MemberEmpty,
-    /// All members lost their data: only a human can say what shall become of it.
+    /// Data that was acknowledged is on no volume that is there: only a human can say what shall become of it.
     DataLost,
     /// The majority of a partition's voters lost their data: only a human can say what shall become of it.
     QuorumLost,
@@ -126,6 +152,20 @@ reasons! {
 }
 
 impl Type {
+    pub const ALL: [Self; 11] = [
+        Self::Accepted,
+        Self::Progressing,
+        Self::Available,
+        Self::Degraded,
+        Self::Ready,
+        Self::LeaderElected,
+        Self::MembershipStable,
+        Self::Quorate,
+        Self::ProxyAvailable,
+        Self::Recovering,
+        Self::SchemaApplied,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",
@@ -135,6 +175,10 @@ impl Type {
             Self::Ready => "Ready",
             Self::LeaderElected => "LeaderElected",
             Self::MembershipStable => "MembershipStable",
+            Self::Quorate => "Quorate",
+            Self::ProxyAvailable => "ProxyAvailable",
+            Self::Recovering => "Recovering",
+            Self::SchemaApplied => "SchemaApplied",
         }
     }
 }
@@ -267,10 +311,10 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_is_documented() {
-        let page = include_str!("../../docs/synccluster.md");
+    fn every_reason_is_documented_for_a_kind() {
+        let pages = [include_str!("../../docs/synccluster.md"), include_str!("../../docs/galera-cluster.md")];
         for reason in Reason::ALL {
-            assert!(page.contains(&format!("`{reason}`")), "docs/synccluster.md lacks {reason}");
+            assert!(pages.iter().any(|page| page.contains(&format!("`{reason}`"))), "docs lack {reason}");
         }
     }
 }

@@ -9,6 +9,7 @@
 pub mod common;
 pub mod conditions;
 pub mod duration;
+pub mod galera_cluster;
 pub mod quantity;
 pub mod sync_cluster;
 
@@ -27,7 +28,9 @@ pub const VERSION: &str = "v1alpha1";
 /// Every kind, with the name of the file that it is written to.
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
     let sync_cluster = unobserved_at_first(sync_cluster::SyncCluster::crd(), &sync_cluster::CONDITIONS);
-    vec![("synccluster.yaml", sync_cluster)]
+    let galera_cluster =
+        unobserved_at_first(galera_cluster::GaleraCluster::crd(), &galera_cluster::CONDITIONS);
+    vec![("synccluster.yaml", sync_cluster), ("galeracluster.yaml", galera_cluster)]
 }
 
 /// Until the operator has looked, also where none runs, every condition is there and Unknown.

@@ -15,6 +15,8 @@ use crate::{
     quantity::Bytes,
 };
 
+pub use crate::common::OperationMember;
+
 /// What a SyncCluster has conditions about.
 pub const CONDITIONS: [Type; 7] = [
     Type::Accepted,
@@ -356,15 +358,4 @@ pub enum OperationKind {
     Reset,
     /// Moves leaderships away from a member and restarts its pod.
     Restart,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OperationMember {
-    pub ordinal: i32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub incarnation: Option<String>,
-    /// UID of the pod or volume that is to go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<String>,
 }

@@ -1,0 +1,543 @@
+//! GaleraCluster: multi-master MariaDB behind HAProxy.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    common::{
+        DeletionPolicy, OperationMember, PodTemplate, PullPolicy, Resources, SIZE_NEVER_SHRINKS,
+        SIZE_SHRINKS, Scheduling, StorageSpec, Tls,
+    },
+    conditions::Type,
+    quantity::Bytes,
+};
+
+/// What a GaleraCluster has conditions about.
+pub const CONDITIONS: [Type; 9] = [
+    Type::Accepted,
+    Type::Progressing,
+    Type::Available,
+    Type::Degraded,
+    Type::Ready,
+    Type::Quorate,
+    Type::ProxyAvailable,
+    Type::Recovering,
+    Type::SchemaApplied,
+];
+
+/// Members of MariaDB that replicate to each other, and proxies in front of them.
+// The name becomes part of every child's name: 40 characters leave room for the longest of them.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "quartet.dev",
+    version = "v1alpha1",
+    kind = "GaleraCluster",
+    namespaced,
+    status = "GaleraClusterStatus",
+    derive = "PartialEq",
+    doc = "Multi-master MariaDB with Galera, behind HAProxy.",
+    shortname = "galera",
+    category = "quartet",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "REASON", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "MEMBERS", type_ = "string", json_path = ".status.memberSummary"),
+    printcolumn(
+        name = "PRIMARY",
+        type_ = "string",
+        json_path = ".status.primary",
+        description = "The member that the Service for a single writer leads to."
+    ),
+    printcolumn(name = "VERSION", type_ = "string", json_path = ".status.version"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    validation = Rule::new("self.metadata.name.size() <= 40")
+        .message("metadata.name must have at most 40 characters: names of children are made of it"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must be a DNS label: lower-case letters, digits and '-', beginning with a letter"),
+    validation = Rule::new(SIZE_NEVER_SHRINKS).message(SIZE_SHRINKS),
+)]
+#[cfg_attr(test, kube(cel))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!self.paused || self.hibernated == oldSelf.hibernated")
+        .message("hibernated cannot change while paused is true: nothing would be stopped or started; set paused to false"),
+    validation = Rule::new("quantity(self.storage.size).compareTo(quantity('512Mi')) >= 0")
+        .message("storage.size must be at least 512Mi: MariaDB's own files take a good part of less"),
+    validation = Rule::new(
+        "!has(self.users) || self.users.all(u, !has(u.database) || \
+         (has(self.databases) && self.databases.exists(d, d.name == u.database)))"
+    ).message("users: database must be one of databases"),
+    validation = Rule::new(
+        "quantity(self.storage.size).compareTo(quantity(self.server.gcacheSize).add(quantity('256Mi'))) >= 0"
+    ).message("server.gcacheSize must leave at least 256Mi of storage.size to the data"),
+)]
+pub struct GaleraClusterSpec {
+    /// Number of members: 1, 3, 5 or 7.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 1, max = 7))]
+    #[x_kube(validation = Rule::new("self in [1, 3, 5, 7]").message("replicas must be 1, 3, 5 or 7"))]
+    pub replicas: i32,
+    /// Version of MariaDB: `10.11`.
+    #[serde(default = "default_version")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = Rule::new("self == '10.11'").message("version must be \"10.11\": no other is supported yet"))]
+    pub version: String,
+    #[serde(default)]
+    pub storage: StorageSpec,
+    #[serde(default)]
+    pub proxy: ProxySpec,
+    #[serde(default)]
+    pub server: ServerSpec,
+    /// Databases that shall exist. One that is taken off this list stays where it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub databases: Vec<Database>,
+    /// Users that shall exist. One that is taken off this list stays where it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub users: Vec<User>,
+    /// How a member without usable data gets all of it from another one.
+    #[serde(default)]
+    pub sst: Sst,
+    #[serde(default)]
+    pub recovery: RecoverySpec,
+    /// Whether the volumes stay or go when the resource is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// True: the operator keeps its hands off; only the status is kept current.
+    #[serde(default)]
+    pub paused: bool,
+    /// True: the pods are stopped in order, the volumes kept.
+    #[serde(default)]
+    pub hibernated: bool,
+    /// Image of MariaDB, repository with tag or digest; the one that the operator was installed with when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<PullPolicy>,
+    /// Names of Secrets of the same namespace that hold credentials of the registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
+    pub image_pull_secrets: Vec<String>,
+    /// Of each member.
+    #[serde(default)]
+    pub resources: Resources,
+    #[serde(default)]
+    pub scheduling: Scheduling,
+    #[serde(default)]
+    pub pod_template: PodTemplate,
+    #[serde(default)]
+    pub tls: Tls,
+}
+
+fn default_replicas() -> i32 {
+    3
+}
+
+fn default_version() -> String {
+    "10.11".to_owned()
+}
+
+impl Default for GaleraClusterSpec {
+    fn default() -> Self {
+        Self {
+            replicas: default_replicas(),
+            version: default_version(),
+            storage: StorageSpec::default(),
+            proxy: ProxySpec::default(),
+            server: ServerSpec::default(),
+            databases: Vec::new(),
+            users: Vec::new(),
+            sst: Sst::default(),
+            recovery: RecoverySpec::default(),
+            deletion_policy: DeletionPolicy::default(),
+            paused: false,
+            hibernated: false,
+            image: None,
+            image_pull_policy: None,
+            image_pull_secrets: Vec::new(),
+            resources: Resources::default(),
+            scheduling: Scheduling::default(),
+            pod_template: PodTemplate::default(),
+            tls: Tls::default(),
+        }
+    }
+}
+
+/// HAProxy in front of the members.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxySpec {
+    /// Number of proxies, 1 to 8.
+    #[serde(default = "default_proxies")]
+    #[schemars(range(min = 1, max = 8))]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 8").message("proxy.replicas must be between 1 and 8"))]
+    pub replicas: i32,
+    /// How connections are spread over the members.
+    #[serde(default)]
+    pub balance: Balance,
+    #[serde(default)]
+    pub stats: StatsSpec,
+    /// Image of HAProxy; the one that the operator was installed with when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// Of each proxy.
+    #[serde(default)]
+    pub resources: Resources,
+}
+
+fn default_proxies() -> i32 {
+    2
+}
+
+impl Default for ProxySpec {
+    fn default() -> Self {
+        Self {
+            replicas: default_proxies(),
+            balance: Balance::default(),
+            stats: StatsSpec::default(),
+            image: None,
+            resources: Resources::default(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Balance {
+    /// In turn.
+    #[default]
+    Roundrobin,
+    /// To the member with the fewest connections.
+    Leastconn,
+}
+
+/// HAProxy's own page of statistics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(test, x_kube(cel))]
+pub struct StatsSpec {
+    /// Port of its Service, 1 to 65535.
+    #[serde(default = "default_stats_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 65535").message("proxy.stats.port must be between 1 and 65535"))]
+    pub port: i32,
+    /// A Secret with keys `username` and `password`; one is generated when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretRef>,
+}
+
+fn default_stats_port() -> i32 {
+    8404
+}
+
+impl Default for StatsSpec {
+    fn default() -> Self {
+        Self { port: default_stats_port(), credentials_secret_ref: None }
+    }
+}
+
+/// A Secret of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// One key of a Secret of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    #[serde(default = "default_password_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn default_password_key() -> String {
+    "password".to_owned()
+}
+
+/// Settings of MariaDB; a change restarts the members one at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(test, x_kube(cel))]
+pub struct ServerSpec {
+    /// Write sets that each member keeps on its volume, at least 16Mi: one that was away for no longer than they last
+    /// fetches only what it missed.
+    #[serde(default = "default_cache")]
+    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('16Mi')) >= 0")
+        .message("server.gcacheSize must be at least 16Mi"))]
+    pub gcache_size: Bytes,
+    /// InnoDB's buffer pool, at least 32Mi.
+    #[serde(default = "default_cache")]
+    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('32Mi')) >= 0")
+        .message("server.bufferPoolSize must be at least 32Mi"))]
+    pub buffer_pool_size: Bytes,
+    /// `innodb_snapshot_isolation`: a transaction that would write over what it could not see fails instead.
+    #[serde(default)]
+    pub snapshot_isolation: bool,
+}
+
+fn default_cache() -> Bytes {
+    Bytes::new("128Mi")
+}
+
+impl Default for ServerSpec {
+    fn default() -> Self {
+        Self { gcache_size: default_cache(), buffer_pool_size: default_cache(), snapshot_isolation: false }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(test, x_kube(cel))]
+pub struct Database {
+    /// Letters, digits and `_`.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_]*$')")
+            .message("databases: name must be letters, digits and '_', beginning with a letter"),
+        validation = Rule::new("!self.matches('^(?i)(mysql|sys|quartet|information_schema|performance_schema)$')")
+            .message("databases: name must not be mysql, sys, quartet, information_schema or performance_schema"),
+    )]
+    pub name: String,
+    /// Statements that are run once, in this database, after it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32768))]
+    pub init_sql: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(test, x_kube(cel))]
+pub struct User {
+    /// Lower-case letters, digits and `_`: part of the name of the Secret that is generated for it.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z]([a-z0-9_]*[a-z0-9])?$')")
+            .message("users: name must be lower-case letters, digits and '_', beginning with a letter and not ending with '_'"),
+        validation = Rule::new("!(self in ['root', 'mysql', 'mariadb', 'quartet', 'public'])")
+            .message("users: name must not be root, mysql, mariadb, quartet or public"),
+    )]
+    pub name: String,
+    /// It has all privileges on this database, and none on any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub database: Option<String>,
+    /// Where its password is; one is generated into the Secret `NAME-user-USER` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_secret_ref: Option<SecretKeyRef>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sst {
+    /// A hot backup: the donor serves on.
+    #[default]
+    Mariabackup,
+    /// A copy of the files: the donor stands still meanwhile.
+    Rsync,
+}
+
+/// What a human decides where the operator may not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoverySpec {
+    /// Begin from this member, whatever the others hold. What only they hold is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap_from: Option<BootstrapFrom>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(test, x_kube(cel))]
+pub struct BootstrapFrom {
+    /// Name of the member, `shop-1`.
+    #[schemars(length(min = 1, max = 63))]
+    pub member: String,
+    /// Exactly the position that the member has now, `UUID:SEQNO` as the status shows it: it is in force once only.
+    #[schemars(length(min = 38, max = 64))]
+    #[x_kube(validation = Rule::new(
+        "self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}:[0-9]{1,19}$')"
+    ).message("recovery.bootstrapFrom.position must be UUID:SEQNO, as the member's status has it"))]
+    pub position: String,
+}
+
+/// What the operator saw. Positions and times move at most every ten seconds, and not at all while nothing is written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GaleraClusterStatus {
+    /// The generation of the spec that the rest speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// Pods of members that exist.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Members whose pod is ready and that are Synced.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Proxies that are ready.
+    #[serde(default)]
+    pub ready_proxies: i32,
+    /// Selects the pods of the members, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub members: Vec<MemberStatus>,
+    /// Ready members of those asked for, `3/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_summary: Option<String>,
+    /// The member that the single writer's Service leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<String>,
+    /// Version that the members run: the oldest during an upgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The cluster's state UUID, recorded once it is founded: while it stands, no other history is ever begun in its
+    /// place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The highest seqno that any member was seen with. Nothing is ever begun from less without a human's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest_seqno: Option<i64>,
+    /// When the positions above and below were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positions_at: Option<Time>,
+    /// An irreversible step that was decided and may be under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+}
+
+/// A member, in its own words where it has any.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    pub name: String,
+    pub ordinal: i32,
+    pub state: MemberState,
+    /// Identity of the member's volume: an emptied volume has another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
+    /// The history that its data belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// The last write set of that history that its data holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seqno: Option<i64>,
+    /// Both in one: what `spec.recovery.bootstrapFrom.position` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    /// `wsrep_local_state_comment`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wsrep_local_state_comment: Option<String>,
+    /// `wsrep_ready`.
+    #[serde(default)]
+    pub wsrep_ready: bool,
+    /// `wsrep_cluster_size`, as this member sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_size: Option<i32>,
+    /// `wsrep_flow_control_paused`: the part of the time, 0 to 1, that replication stood still for a slow member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_control_paused: Option<f64>,
+    /// When it last answered, as of the last time that this status was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Time>,
+    /// The host that its pod runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Version of its server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What its manager has to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MemberState {
+    /// Has an empty volume.
+    Empty,
+    /// Finds out what its volume holds.
+    Examining,
+    /// No server runs: waits for a Primary component to join, or for leave to form one.
+    Waiting,
+    /// Its data cannot be begun with: replaced by a transfer once there is a Primary component.
+    Unusable,
+    /// Makes the first database.
+    Initialising,
+    /// Catches up, or receives all data.
+    Joining,
+    /// Part of the Primary component, and caught up.
+    Synced,
+    /// Part of the Primary component, and gives another member its data.
+    Donor,
+    /// Runs outside of any Primary component.
+    NonPrimary,
+    /// Is being stopped.
+    Stopping,
+    /// Its server ends by itself again and again.
+    Failed,
+    /// Does not answer.
+    Unreachable,
+}
+
+/// An irreversible step, recorded before it is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    pub id: String,
+    pub kind: OperationKind,
+    /// The members that it is about, with the incarnations that were seen when it was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub members: Vec<OperationMember>,
+    /// Of a grant: the one start of the member's manager that may act on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Of a grant: the one position that the member may begin from; absent where it founds the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    /// Numbers of members before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OperationKind {
+    /// An empty member begins the cluster's history.
+    Found,
+    /// A member forms a Primary component anew.
+    Bootstrap,
+    /// The member with the highest ordinal leaves, then its pod and volume go.
+    Shrink,
+    /// Clients are moved off a member, and its pod is restarted.
+    Restart,
+}
