@@ -232,7 +232,7 @@ pub(super) async fn token(stage: Stage) -> Result<()> {
     let refused =
         cluster.report_with(0, &lost).await.err().context("the token that was lost is still taken")?;
     let refused = refused.downcast::<AdminError>()?;
-    ensure!(matches!(refused, AdminError::Refused { status: 401, .. }), "{refused:?}");
+    ensure!(matches!(refused, AdminError::Refused { status: 403, .. }), "{refused:?}");
     cluster.ready(READY).await.context("with another token")?;
     ensure!(cluster.target(0).await? == pod, "a new token restarts members");
     Ok(())
