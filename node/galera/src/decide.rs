@@ -1,0 +1,269 @@
+//! What the manager does next. Pure: what is known comes in, one step comes out.
+//!
+//! The rules that keep data:
+//! - A Primary component is formed by a grant and by nothing else, and never while another member tells of one.
+//! - A server joins only a Primary component that is seen, and never one of another history than its own data.
+//! - A peer is evicted only when its server is proven to be dead; silence proves nothing.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use quartet_client::galera::{Bootstrap, MemberState, PeerReport, Position};
+use uuid::Uuid;
+
+/// A Primary component is seen elsewhere for so long without taking this server in: merging needs less.
+pub const UNMERGED_MAX: Duration = Duration::from_secs(10);
+/// A server that lost its provider (voted out, evicted) does not come back to it.
+pub const DISCONNECTED_MAX: Duration = Duration::from_secs(2);
+
+/// What is known at one moment.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    pub ordinal: u16,
+    pub phase: Phase,
+    pub peers: &'a [Peer],
+    /// A grant that was accepted, and not acted upon yet.
+    pub granted: bool,
+    /// Told to stop, and clients have been moved.
+    pub stopping: bool,
+    /// The pause after a start that failed is over.
+    pub may_start: bool,
+    /// Databases or users are not known to be as the settings say.
+    pub schema_due: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// What the volume holds is not known: at first, and whenever a server has ended.
+    Unexamined,
+    /// A step is under way that ends by itself.
+    Busy,
+    Empty,
+    Stopped(Position),
+    /// The data counts for nothing.
+    Unusable,
+    Running(Link),
+}
+
+/// What the server says of itself, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It does not answer yet.
+    Starting,
+    Primary {
+        synced: bool,
+    },
+    NonPrimary {
+        /// None while it still applies what it has received.
+        position: Option<Position>,
+        for_at_least: Duration,
+    },
+    Disconnected {
+        for_at_least: Duration,
+    },
+}
+
+/// Another member, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Peer {
+    pub ordinal: u16,
+    pub address: Option<IpAddr>,
+    /// None when it has not answered lately.
+    pub report: Option<PeerReport>,
+    /// Of servers that are proven dead and may still be waited for.
+    pub dead: Vec<Uuid>,
+}
+
+impl Peer {
+    fn primary(&self) -> Option<&PeerReport> {
+        self.report.as_ref().filter(|report| report.primary)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Wait(Waiting),
+    Examine,
+    /// Makes the first database and forms the Primary component with it.
+    Found,
+    Bootstrap(Position),
+    Join(Join),
+    /// The running server forms the Primary component.
+    Promote,
+    Evict(Uuid),
+    Restart(Restart),
+    ApplySchema,
+    Stop,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    pub addresses: Vec<IpAddr>,
+    /// Ordinals of those who may give their data, the preferred one first.
+    pub donors: Vec<u16>,
+    /// None: everything has to be transferred.
+    pub from: Option<Position>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// There is nothing to do.
+    Nothing,
+    /// Nobody tells of a Primary component: somebody has to be granted one.
+    Grant,
+    /// The data came from elsewhere than the Primary component's.
+    Foreign(Uuid),
+    /// The pause after a start that failed.
+    Pause,
+    /// Somebody is Primary, but nobody can give data.
+    Donor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// A Primary component elsewhere does not take this server in.
+    Unmerged,
+    /// It was voted out or evicted.
+    Disconnected,
+}
+
+pub fn decide(view: &View) -> Action {
+    match view.phase {
+        Phase::Busy => Action::Wait(Waiting::Nothing),
+        _ if view.stopping => Action::Stop,
+        Phase::Unexamined if view.may_start => Action::Examine,
+        Phase::Unexamined => Action::Wait(Waiting::Pause),
+        Phase::Empty | Phase::Unusable => start(view, None),
+        Phase::Stopped(position) => start(view, Some(position)),
+        Phase::Running(link) => run(view, link),
+    }
+}
+
+fn start(view: &View, from: Option<Position>) -> Action {
+    let primaries: Vec<(&Peer, &PeerReport)> =
+        view.peers.iter().filter_map(|peer| Some((peer, peer.primary()?))).collect();
+    if primaries.is_empty() {
+        return match view.phase {
+            Phase::Empty if view.granted => Action::Found,
+            Phase::Stopped(position) if view.granted => Action::Bootstrap(position),
+            _ => Action::Wait(Waiting::Grant),
+        };
+    }
+    if let Some(own) = from {
+        // Its data is somebody's: it is not overwritten with another history.
+        let others = primaries.iter().filter_map(|(_, report)| Some(report.position?.cluster));
+        if let Some(foreign) = others.into_iter().find(|cluster| *cluster != own.cluster) {
+            return Action::Wait(Waiting::Foreign(foreign));
+        }
+    }
+    let addresses: Vec<IpAddr> = primaries.iter().filter_map(|(peer, _)| peer.address).collect();
+    if addresses.is_empty() {
+        return Action::Wait(Waiting::Donor);
+    }
+    if !view.may_start {
+        return Action::Wait(Waiting::Pause);
+    }
+    Action::Join(Join { addresses, donors: donors(&primaries), from })
+}
+
+/// The lowest ordinal takes the writes of those who want a single writer: it gives its data last. One that gives
+/// data already comes after those that do not.
+fn donors(primaries: &[(&Peer, &PeerReport)]) -> Vec<u16> {
+    let mut able: Vec<(bool, u16)> = primaries
+        .iter()
+        .filter(|(_, report)| matches!(report.state, MemberState::Synced | MemberState::Donor))
+        .map(|(peer, report)| (report.state == MemberState::Synced, peer.ordinal))
+        .collect();
+    able.sort_unstable();
+    able.into_iter().rev().map(|(_, ordinal)| ordinal).collect()
+}
+
+fn run(view: &View, link: Link) -> Action {
+    if let Some(dead) = view.peers.iter().flat_map(|peer| &peer.dead).next()
+        && link != Link::Starting
+    {
+        return Action::Evict(*dead);
+    }
+    let elsewhere = view.peers.iter().any(|peer| peer.primary().is_some());
+    match link {
+        Link::Disconnected { for_at_least } if for_at_least >= DISCONNECTED_MAX => {
+            Action::Restart(Restart::Disconnected)
+        }
+        Link::NonPrimary { for_at_least, .. } if elsewhere && for_at_least >= UNMERGED_MAX => {
+            Action::Restart(Restart::Unmerged)
+        }
+        Link::NonPrimary { .. } if view.granted && !elsewhere => Action::Promote,
+        Link::NonPrimary { .. } if !elsewhere => Action::Wait(Waiting::Grant),
+        Link::Primary { synced: true } if view.schema_due && is_first(view) => Action::ApplySchema,
+        _ => Action::Wait(Waiting::Nothing),
+    }
+}
+
+/// Of the Synced members that it sees, the one with the lowest ordinal applies the schema. Two may think so at once
+/// for a moment: applying is safe to do twice.
+pub fn is_first(view: &View) -> bool {
+    let synced = |peer: &&Peer| peer.report.as_ref().is_some_and(|r| r.state == MemberState::Synced);
+    view.peers.iter().filter(synced).all(|peer| peer.ordinal > view.ordinal)
+}
+
+/// Why a grant is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the volume's incarnation is {0}")]
+    Incarnation(Uuid),
+    #[error("the run is {0}")]
+    Run(Uuid),
+    #[error("its position is {}", .0.map_or_else(|| "not known".to_owned(), |position| position.to_string()))]
+    Position(Option<Position>),
+    #[error("it holds data; founding needs an empty volume")]
+    HoldsData,
+    #[error("this member cannot form a Primary component now")]
+    State,
+    #[error("member {0} is part of a Primary component")]
+    PrimaryVisible(u16),
+    #[error("operation {0} was granted to this run already")]
+    Granted(Uuid),
+}
+
+/// Who a grant has to name.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    pub incarnation: Uuid,
+    pub run: Uuid,
+    /// The operation that was granted to this run before, and may still take effect.
+    pub granted: Option<Uuid>,
+}
+
+/// Whether a grant holds at this moment. Asked twice: when it comes, and again with what all peers say right before
+/// it is acted upon.
+pub fn accept(grant: &Bootstrap, own: Own, phase: Phase, peers: &[Peer]) -> Result<(), Refused> {
+    if grant.incarnation != own.incarnation {
+        return Err(Refused::Incarnation(own.incarnation));
+    }
+    if grant.run != own.run {
+        return Err(Refused::Run(own.run));
+    }
+    let running = matches!(phase, Phase::Running(_));
+    if let Some(operation) = own.granted.filter(|operation| *operation != grant.operation && !running) {
+        return Err(Refused::Granted(operation));
+    }
+    let position = match phase {
+        Phase::Empty => None,
+        Phase::Stopped(position) => Some(position),
+        Phase::Running(Link::NonPrimary { position: Some(position), .. }) => Some(position),
+        Phase::Running(Link::NonPrimary { position: None, .. }) => return Err(Refused::Position(None)),
+        _ => return Err(Refused::State),
+    };
+    match (grant.position, position) {
+        (None, Some(_)) => return Err(Refused::HoldsData),
+        (named, own) if named != own => return Err(Refused::Position(own)),
+        _ => {}
+    }
+    match peers.iter().find(|peer| peer.primary().is_some()) {
+        Some(peer) => Err(Refused::PrimaryVisible(peer.ordinal)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

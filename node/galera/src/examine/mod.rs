@@ -1,0 +1,204 @@
+//! What the volume holds, and what that is worth, before any server is started with it.
+
+pub mod recovered;
+pub mod saved;
+
+use std::io;
+use std::path::Path;
+
+use quartet_client::galera::{Position, Sst};
+
+use crate::server::{Recovery, RecoveryError};
+use crate::volume::{Joining, Volume, VolumeError};
+use recovered::NoHistory;
+use saved::Saved;
+
+/// What an examination has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Empty,
+    /// `doubt`: what else was found, and not believed.
+    Data { position: Position, doubt: Option<String> },
+    /// The data counts for nothing; why, for a human.
+    Unusable(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExamineError {
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    #[error("the examination was cut off")]
+    Ended,
+}
+
+/// What can be seen without starting anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Signs {
+    founding: bool,
+    joining: Option<Joining>,
+    /// The server's own marker of a transfer. Its scripts remove it when they fail, too.
+    transfer_marker: bool,
+    /// mariabackup's script makes this folder before it removes anything, and removes it after all has arrived.
+    transfer_folder: bool,
+    system_tablespace: bool,
+    saved: Option<Saved>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Recover,
+    Unusable(&'static str),
+}
+
+const INTERRUPTED: &str = "a transfer of data was interrupted: what it has left is neither the old nor the new state";
+const GIVEN_UP: &str = "Galera has marked this data as inconsistent with the others'";
+const NO_TABLESPACE: &str = "the data directory holds files, but not those of the storage engine";
+
+fn look(signs: &Signs) -> Look {
+    let replaced = match signs.joining {
+        Some(Joining { from: None, .. } | Joining { sst: Sst::Rsync, .. }) => true,
+        Some(Joining { sst: Sst::Mariabackup, from: Some(_) }) => {
+            signs.transfer_folder || !signs.system_tablespace
+        }
+        None => signs.transfer_marker || signs.transfer_folder,
+    };
+    if replaced {
+        return Look::Unusable(INTERRUPTED);
+    }
+    if signs.saved.and_then(|saved| saved.cluster).is_some_and(|cluster| cluster.is_nil()) && !signs.founding {
+        return Look::Unusable(GIVEN_UP);
+    }
+    if !signs.system_tablespace && !signs.founding {
+        return Look::Unusable(NO_TABLESPACE);
+    }
+    Look::Recover
+}
+
+/// What Galera's file claims beyond what the storage engine knows.
+fn doubt(saved: Option<Saved>, position: Position) -> Option<String> {
+    let saved = saved?;
+    let foreign = saved.cluster.filter(|cluster| *cluster != position.cluster);
+    if let Some(cluster) = foreign {
+        return Some(format!("grastate.dat names another history, {cluster}: not believed"));
+    }
+    let ahead = saved.seqno.filter(|seqno| u64::try_from(*seqno).is_ok_and(|seqno| seqno > position.seqno));
+    ahead.map(|seqno| format!("grastate.dat claims seqno {seqno}, the data ends at {}: not believed", position.seqno))
+}
+
+/// Takes as long as the storage engine needs to recover.
+pub async fn examine(volume: &Volume, recovery: &Recovery) -> Result<Found, ExamineError> {
+    if volume.is_empty()? {
+        // An earlier founding or joining has not left a trace.
+        volume.end_founding()?;
+        volume.end_joining()?;
+        return Ok(Found::Empty);
+    }
+    let signs = signs(volume)?;
+    if let Look::Unusable(why) = look(&signs) {
+        return Ok(Found::Unusable(why.into()));
+    }
+    match recovery.run().await? {
+        Ok(position) => {
+            volume.end_founding()?;
+            Ok(Found::Data { position, doubt: doubt(signs.saved, position) })
+        }
+        Err(NoHistory(_)) if signs.founding => {
+            tracing::info!("the founding was cut off before it had formed a cluster: it begins again");
+            volume.clear()?;
+            volume.end_founding()?;
+            Ok(Found::Empty)
+        }
+        Err(none) => Ok(Found::Unusable(none.to_string())),
+    }
+}
+
+fn signs(volume: &Volume) -> Result<Signs, VolumeError> {
+    let data = volume.data();
+    Ok(Signs {
+        founding: volume.is_founding(),
+        joining: volume.joining()?,
+        transfer_marker: data.join("sst_in_progress").exists(),
+        transfer_folder: data.join(TRANSFER_FOLDER).exists(),
+        system_tablespace: data.join("ibdata1").exists(),
+        saved: read_saved(&data.join("grastate.dat"))?,
+    })
+}
+
+/// Where mariabackup's script collects what arrives.
+pub const TRANSFER_FOLDER: &str = ".sst";
+
+fn read_saved(path: &Path) -> Result<Option<Saved>, VolumeError> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(Some(saved::read(&String::from_utf8_lossy(&text)))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(VolumeError::Read { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn position(seqno: u64) -> Position {
+        Position { cluster: Uuid::from_u128(7), seqno }
+    }
+
+    fn sound() -> Signs {
+        Signs { system_tablespace: true, ..Signs::default() }
+    }
+
+    fn joining(sst: Sst, from: Option<Position>) -> Option<Joining> {
+        Some(Joining { sst, from })
+    }
+
+    #[test]
+    fn sound_data_is_recovered() {
+        assert_eq!(look(&sound()), Look::Recover);
+    }
+
+    #[test]
+    fn data_that_may_have_been_replaced_in_part_is_unusable() {
+        let old = Some(position(3));
+        for signs in [
+            Signs { transfer_marker: true, ..sound() },
+            Signs { transfer_folder: true, ..sound() },
+            Signs { joining: joining(Sst::Mariabackup, None), ..sound() },
+            Signs { joining: joining(Sst::Rsync, old), ..sound() },
+            Signs { joining: joining(Sst::Mariabackup, old), transfer_folder: true, ..sound() },
+            Signs { joining: joining(Sst::Mariabackup, old), ..Signs::default() },
+        ] {
+            assert_eq!(look(&signs), Look::Unusable(INTERRUPTED), "{signs:?}");
+        }
+    }
+
+    #[test]
+    fn a_join_that_was_cut_off_before_anything_was_replaced_leaves_the_data_as_it_was() {
+        // The server's marker is there from the start of its script, whether anything is transferred or not.
+        let cut = Signs { joining: joining(Sst::Mariabackup, Some(position(3))), transfer_marker: true, ..sound() };
+        assert_eq!(look(&cut), Look::Recover);
+    }
+
+    #[test]
+    fn what_galera_gave_up_is_unusable_and_what_it_claims_is_not_believed() {
+        let saved = |cluster: u128, seqno| {
+            Some(Saved { cluster: Some(Uuid::from_u128(cluster)), seqno: Some(seqno), safe_to_bootstrap: true })
+        };
+        assert_eq!(look(&Signs { saved: saved(0, -1), ..sound() }), Look::Unusable(GIVEN_UP));
+        assert_eq!(look(&Signs { saved: saved(8, 99), ..sound() }), Look::Recover);
+        assert!(doubt(saved(8, -1), position(5)).unwrap().contains("another history"));
+        assert!(doubt(saved(7, 9), position(5)).unwrap().contains("claims seqno 9"));
+        for sound in [None, saved(7, 5), saved(7, -1)] {
+            assert_eq!(doubt(sound, position(5)), None);
+        }
+    }
+
+    #[test]
+    fn files_without_a_storage_engine_are_unusable_but_for_a_founding() {
+        assert_eq!(look(&Signs::default()), Look::Unusable(NO_TABLESPACE));
+        assert_eq!(look(&Signs { founding: true, ..Signs::default() }), Look::Recover);
+    }
+}

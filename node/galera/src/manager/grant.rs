@@ -1,0 +1,88 @@
+//! Grants: taken once everybody who answers has been asked, at that moment.
+
+use quartet_client::galera::Bootstrap;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+use std::time::Instant;
+
+use super::{Event, Manager};
+use crate::decide::{self, Own, Phase, Refused};
+
+/// What a command is answered.
+pub type Answer = Result<(), NotDone>;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("another grant is being looked at")]
+    Busy,
+    #[error("the server did not form a Primary component: {0}")]
+    Server(String),
+}
+
+impl Manager {
+    pub(super) fn asked_to_bootstrap(&mut self, grant: Bootstrap, reply: oneshot::Sender<Answer>) {
+        tracing::info!(operation = %grant.operation, position = ?grant.position, "granted a bootstrap");
+        if grant.run == self.run && self.granted == Some(grant.operation) {
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        if self.asking {
+            let _ = reply.send(Err(NotDone::Busy));
+            return;
+        }
+        if let Err(refused) = self.accepts(&grant) {
+            let _ = reply.send(Err(refused.into()));
+            return;
+        }
+        self.asking = true;
+        let peers = self.peers.clone();
+        self.report(async move {
+            peers.ask_all().await;
+            Event::Asked(grant, reply)
+        });
+    }
+
+    pub(super) fn asked(&mut self, grant: &Bootstrap, reply: oneshot::Sender<Answer>) {
+        if let Err(refused) = self.accepts(grant) {
+            tracing::warn!(operation = %grant.operation, %refused, "the grant does not hold");
+            self.asking = false;
+            let _ = reply.send(Err(refused.into()));
+            return;
+        }
+        if let Some(life) = self.state.life() {
+            let (sql, operation) = (life.sql.clone(), grant.operation);
+            self.report(async move {
+                let result = sql.promote().await.map_err(|error| super::chain(&error));
+                Event::Promoted(operation, result, reply)
+            });
+            return;
+        }
+        self.asking = false;
+        self.granted = Some(grant.operation);
+        self.grant_due = true;
+        // Acted upon before anything else can be heard.
+        let _ = reply.send(Ok(()));
+    }
+
+    pub(super) fn promoted(
+        &mut self,
+        operation: Uuid,
+        result: Result<(), String>,
+        reply: oneshot::Sender<Answer>,
+    ) {
+        self.asking = false;
+        if result.is_ok() {
+            self.granted = Some(operation);
+        }
+        let _ = reply.send(result.map_err(NotDone::Server));
+    }
+
+    fn accepts(&self, grant: &Bootstrap) -> Result<(), Refused> {
+        let own = Own { incarnation: self.identity.incarnation, run: self.run, granted: self.granted };
+        let now = Instant::now();
+        let phase = if self.stops_seen() > 0 { Phase::Busy } else { self.state.phase(now) };
+        decide::accept(grant, own, phase, &self.peers.now())
+    }
+}

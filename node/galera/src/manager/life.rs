@@ -1,0 +1,154 @@
+//! One life of the server: from its start to its end.
+
+use std::time::{Duration, Instant};
+
+use quartet_client::galera::Position;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::decide::Link;
+use crate::server::Server;
+use crate::server::sql::{Probe, Sql};
+use crate::server::status::Status;
+
+/// How often the server is asked for its status.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// What it said longer ago says nothing about now.
+pub(super) const FRESH: Duration = Duration::from_secs(2);
+const MEASURE_EVERY: Duration = Duration::from_secs(2);
+
+/// What the server said, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) at: Instant,
+    pub(super) status: Status,
+    pub(super) version: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Starting,
+    Primary,
+    NonPrimary,
+    Disconnected,
+}
+
+pub(super) struct Life {
+    pub(super) server: Server,
+    pub(super) sql: Sql,
+    pub(super) founding: bool,
+    pub(super) since: Instant,
+    said: watch::Receiver<Option<Said>>,
+    probing: AbortHandle,
+    standing: (Standing, Instant),
+    pub(super) was_primary: bool,
+    /// The markers of what was under way are gone.
+    pub(super) settled: bool,
+    pub(super) settling: bool,
+    pub(super) told_to_end: Option<Instant>,
+    pub(super) transferred: Option<u64>,
+    measured: Option<Instant>,
+}
+
+impl Life {
+    pub(super) fn new(server: Server, sql: Sql, founding: bool) -> Self {
+        let (tell, said) = watch::channel(None);
+        let probing = tokio::spawn(probe(Probe::new(sql.clone()), tell)).abort_handle();
+        let since = Instant::now();
+        Self {
+            server,
+            sql,
+            founding,
+            since,
+            said,
+            probing,
+            standing: (Standing::Starting, since),
+            was_primary: false,
+            settled: false,
+            settling: false,
+            told_to_end: None,
+            transferred: None,
+            measured: None,
+        }
+    }
+
+    /// The last that it said, however long ago.
+    pub(super) fn said(&self) -> Option<Said> {
+        self.said.borrow().clone()
+    }
+
+    pub(super) fn was_answered(&self) -> bool {
+        self.said.borrow().is_some()
+    }
+
+    /// Takes note of how it stands now.
+    pub(super) fn look(&mut self, now: Instant) {
+        let standing = match self.said.borrow().as_ref() {
+            None => Standing::Starting,
+            Some(said) if said.status.is_primary() => Standing::Primary,
+            Some(said) if said.status.is_disconnected() => Standing::Disconnected,
+            Some(_) => Standing::NonPrimary,
+        };
+        if standing != self.standing.0 {
+            self.standing = (standing, now);
+        }
+        self.was_primary |= standing == Standing::Primary;
+    }
+
+    pub(super) fn link(&self, now: Instant) -> Link {
+        let for_at_least = now - self.standing.1;
+        let said = self.said.borrow();
+        let Some(said) = said.as_ref() else { return Link::Starting };
+        if said.status.is_primary() {
+            Link::Primary { synced: said.status.is_synced() && self.settled }
+        } else if said.status.is_disconnected() {
+            Link::Disconnected { for_at_least }
+        } else {
+            let position = said.status.position().filter(|_| said.status.is_settled() && self.was_primary);
+            Link::NonPrimary { position, for_at_least }
+        }
+    }
+
+    pub(super) fn position(&self) -> Option<Position> {
+        let said = self.said.borrow();
+        let status = &said.as_ref()?.status;
+        status.position().filter(|_| status.is_primary() || status.is_settled())
+    }
+
+    /// The server answers: its storage engine is up, so that nothing is transferred any more. A founder counts only
+    /// once its cluster exists.
+    pub(super) fn may_settle(&self) -> bool {
+        let said = self.said.borrow();
+        let Some(said) = said.as_ref() else { return false };
+        let founded = said.status.is_primary() && said.status.position().is_some();
+        !self.settled && !self.settling && (!self.founding || founded)
+    }
+
+    pub(super) fn measures_transfer(&mut self, now: Instant) -> bool {
+        let due = !self.was_answered() && self.measured.is_none_or(|at| now - at >= MEASURE_EVERY);
+        if due {
+            self.measured = Some(now);
+        }
+        due
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.probing.abort();
+    }
+}
+
+async fn probe(mut probe: Probe, tell: watch::Sender<Option<Said>>) {
+    let mut ticks = tokio::time::interval(ASK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match probe.ask().await {
+            Ok((status, version)) => {
+                tell.send_replace(Some(Said { at: Instant::now(), status, version }));
+            }
+            Err(error) => tracing::debug!(%error, "the server does not tell its status"),
+        }
+    }
+}

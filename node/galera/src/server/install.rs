@@ -1,0 +1,68 @@
+//! Makes the first database in an empty data directory.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use super::Children;
+use super::config::SST_USER;
+use super::process::how;
+
+const PROGRAM: &str = "/usr/bin/mariadb-install-db";
+
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error("cannot write {path}")]
+    Write { path: String, source: io::Error },
+    #[error("cannot run {PROGRAM}")]
+    Run(#[source] io::Error),
+    #[error("the first database cannot be made ({how}): {said}")]
+    Failed { how: String, said: String },
+}
+
+/// Nobody has a password: whoever is the operating system's user of that name may come in by the socket.
+fn users() -> String {
+    let own = |user: &str| format!("ALTER USER '{user}'@'localhost' IDENTIFIED VIA unix_socket;\n");
+    format!("{}{}", own("root"), own(SST_USER))
+}
+
+const SAID_BYTES_MAX: u64 = 64 << 10;
+const SAID_CHARS_MAX: usize = 300;
+
+/// `run`: a folder for a file that is needed only now.
+pub async fn install(children: &Children, data: &Path, run: &Path) -> Result<(), InstallError> {
+    let extra = run.join("users.sql");
+    std::fs::write(&extra, users())
+        .map_err(|source| InstallError::Write { path: extra.display().to_string(), source })?;
+    let mut command = Command::new(PROGRAM);
+    command
+        // Without the database `test` and the users without a name.
+        .args(["--no-defaults", "--auth-root-authentication-method=socket", "--skip-test-db"])
+        .arg(format!("--datadir={}", data.display()))
+        .arg(format!("--auth-root-socket-user={SST_USER}"))
+        .arg(format!("--extra-file={}", extra.display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = children.spawn(&mut command).map_err(InstallError::Run)?;
+    let id = child.id();
+    let mut said = Vec::new();
+    if let Some(mut output) = child.stderr.take() {
+        // What it says is for a human; that it ended is what counts.
+        let _ = (&mut output).take(SAID_BYTES_MAX).read_to_end(&mut said).await;
+        let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
+    }
+    let status = child.wait().await;
+    children.forget(id);
+    if status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&said);
+    let last = said.chars().rev().take(SAID_CHARS_MAX).collect::<Vec<_>>().into_iter().rev().collect();
+    Err(InstallError::Failed { how: how(status), said: last })
+}
