@@ -1,0 +1,321 @@
+//! Rules, over every combination of a small state space: three members, and all that may be known of each.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+const OURS: Uuid = Uuid::from_u128(7);
+const OTHERS: Uuid = Uuid::from_u128(8);
+const DEAD: Uuid = Uuid::from_u128(99);
+const LONG: Duration = Duration::from_secs(3600);
+
+fn at(cluster: Uuid, seqno: u64) -> Position {
+    Position { cluster, seqno }
+}
+
+fn address(ordinal: u16) -> IpAddr {
+    IpAddr::from([10, 0, 0, u8::try_from(ordinal).unwrap()])
+}
+
+fn report(ordinal: u16, state: MemberState, primary: bool, position: Option<Position>) -> PeerReport {
+    PeerReport {
+        cluster_name: "shop".into(),
+        ordinal,
+        run: Uuid::from_u128(1),
+        state,
+        position,
+        node: None,
+        server_runs: primary,
+        primary,
+    }
+}
+
+/// All that may be known of one peer.
+fn peers_of(ordinal: u16) -> Vec<Peer> {
+    let known = [
+        None,
+        Some(report(ordinal, MemberState::Empty, false, None)),
+        Some(report(ordinal, MemberState::Waiting, false, Some(at(OURS, 9)))),
+        Some(report(ordinal, MemberState::NonPrimary, false, Some(at(OURS, 9)))),
+        Some(report(ordinal, MemberState::Stopping, true, Some(at(OURS, 9)))),
+        Some(report(ordinal, MemberState::Joining, true, Some(at(OURS, 3)))),
+        Some(report(ordinal, MemberState::Donor, true, Some(at(OURS, 9)))),
+        Some(report(ordinal, MemberState::Synced, true, Some(at(OURS, 9)))),
+        Some(report(ordinal, MemberState::Synced, true, Some(at(OTHERS, 9)))),
+    ];
+    let mut all = Vec::new();
+    for report in known {
+        for known_address in [None, Some(address(ordinal))] {
+            for dead in [vec![], vec![DEAD]] {
+                all.push(Peer { ordinal, address: known_address, report: report.clone(), dead });
+            }
+        }
+    }
+    all
+}
+
+fn phases() -> Vec<Phase> {
+    let links = [
+        Link::Starting,
+        Link::Primary { synced: false },
+        Link::Primary { synced: true },
+        Link::NonPrimary { position: None, for_at_least: Duration::ZERO },
+        Link::NonPrimary { position: Some(at(OURS, 5)), for_at_least: Duration::ZERO },
+        Link::NonPrimary { position: Some(at(OURS, 5)), for_at_least: LONG },
+        Link::Disconnected { for_at_least: Duration::ZERO },
+        Link::Disconnected { for_at_least: LONG },
+    ];
+    let stopped = [Phase::Stopped(at(OURS, 5)), Phase::Stopped(at(OTHERS, 5))];
+    let still = [Phase::Unexamined, Phase::Busy, Phase::Empty, Phase::Unusable];
+    still.into_iter().chain(stopped).chain(links.map(Phase::Running)).collect()
+}
+
+/// Every view there is; the second value tells how many were looked at.
+fn for_each_view(mut look: impl FnMut(&View, Action)) -> usize {
+    let mut looked = 0;
+    let (first, second) = (peers_of(0), peers_of(2));
+    for phase in phases() {
+        for one in &first {
+            for other in &second {
+                let peers = [one.clone(), other.clone()];
+                for flags in 0..16_u8 {
+                    let flag = |bit: u8| flags & (1 << bit) != 0;
+                    let view = View {
+                        ordinal: 1,
+                        phase,
+                        peers: &peers,
+                        granted: flag(0),
+                        stopping: flag(1),
+                        may_start: flag(2),
+                        schema_due: flag(3),
+                    };
+                    look(&view, decide(&view));
+                    looked += 1;
+                }
+            }
+        }
+    }
+    looked
+}
+
+fn a_primary_is_seen(view: &View) -> bool {
+    view.peers.iter().any(|peer| peer.report.as_ref().is_some_and(|report| report.primary))
+}
+
+#[test]
+fn a_primary_component_is_formed_by_a_grant_alone_and_never_beside_one_that_is_seen() {
+    let mut formed = BTreeSet::new();
+    let looked = for_each_view(|view, action| {
+        let forms = matches!(action, Action::Found | Action::Bootstrap(_) | Action::Promote);
+        if !forms {
+            return;
+        }
+        formed.insert(format!("{action:?}"));
+        assert!(view.granted, "{view:?}");
+        assert!(!a_primary_is_seen(view), "{view:?}");
+        assert!(!view.stopping, "{view:?}");
+        match (&action, view.phase) {
+            (Action::Found, Phase::Empty)
+            | (Action::Promote, Phase::Running(Link::NonPrimary { .. })) => {}
+            (Action::Bootstrap(from), Phase::Stopped(own)) => assert_eq!(*from, own),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(looked > 200_000, "{looked}");
+    assert_eq!(formed.len(), 4, "found, bootstrapped from either position, and promoted: {formed:?}");
+}
+
+#[test]
+fn a_server_joins_only_who_is_seen_to_be_primary_and_with_a_history_that_is_its_own() {
+    let mut joined = 0;
+    for_each_view(|view, action| {
+        let Action::Join(join) = action else { return };
+        joined += 1;
+        assert!(view.may_start && !view.stopping);
+        assert!(!join.addresses.is_empty());
+        for peer in view.peers {
+            let report = peer.report.as_ref().filter(|report| report.primary);
+            assert_eq!(
+                peer.address.is_some_and(|address| join.addresses.contains(&address)),
+                report.is_some() && peer.address.is_some()
+            );
+            if let (Phase::Stopped(own), Some(theirs)) = (view.phase, report.and_then(|r| r.position)) {
+                assert_eq!(own.cluster, theirs.cluster, "data is never overwritten with another history");
+            }
+        }
+        match view.phase {
+            Phase::Empty | Phase::Unusable => assert_eq!(join.from, None),
+            Phase::Stopped(own) => assert_eq!(join.from, Some(own)),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(joined > 1000, "{joined}");
+}
+
+#[test]
+fn whoever_can_join_does_once_the_pause_is_over() {
+    for_each_view(|view, action| {
+        let reachable = view.peers.iter().any(|peer| {
+            peer.address.is_some() && peer.report.as_ref().is_some_and(|report| report.primary)
+        });
+        let ours = view.peers.iter().all(|peer| {
+            peer.report.as_ref().and_then(|report| report.position).is_none_or(|at| at.cluster == OURS)
+        });
+        let could = matches!(view.phase, Phase::Empty | Phase::Unusable)
+            || (matches!(view.phase, Phase::Stopped(own) if own.cluster == OURS) && ours);
+        if could && reachable && !view.stopping {
+            let expected = if view.may_start { "Join" } else { "Wait(Pause)" };
+            assert!(format!("{action:?}").starts_with(expected), "{view:?}: {action:?}");
+        }
+    });
+}
+
+#[test]
+fn only_who_is_proven_dead_is_evicted_and_only_by_a_server_that_answers() {
+    let mut evicted = 0;
+    for_each_view(|view, action| {
+        let proven = view.peers.iter().any(|peer| peer.dead.contains(&DEAD));
+        let answers = matches!(view.phase, Phase::Running(link) if link != Link::Starting);
+        if let Action::Evict(node) = action {
+            evicted += 1;
+            assert!(proven && answers && node == DEAD);
+        } else {
+            assert!(!proven || !answers || view.stopping, "waiting for the dead: {view:?}: {action:?}");
+        }
+    });
+    assert!(evicted > 1000);
+}
+
+#[test]
+fn a_server_is_restarted_only_when_it_cannot_come_back_by_itself() {
+    let mut restarted = 0;
+    for_each_view(|view, action| {
+        let Action::Restart(why) = action else { return };
+        restarted += 1;
+        match (why, view.phase) {
+            (Restart::Unmerged, Phase::Running(Link::NonPrimary { for_at_least, .. })) => {
+                assert!(for_at_least >= UNMERGED_MAX && a_primary_is_seen(view));
+            }
+            (Restart::Disconnected, Phase::Running(Link::Disconnected { for_at_least })) => {
+                assert!(for_at_least >= DISCONNECTED_MAX);
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(restarted > 100);
+}
+
+#[test]
+fn the_schema_is_the_first_synced_members_task() {
+    let mut applied = 0;
+    for_each_view(|view, action| {
+        if action != Action::ApplySchema {
+            return;
+        }
+        applied += 1;
+        assert!(view.schema_due);
+        assert_eq!(view.phase, Phase::Running(Link::Primary { synced: true }));
+        let first = view.peers.first().and_then(|peer| peer.report.as_ref());
+        assert!(first.is_none_or(|report| report.state != MemberState::Synced), "{view:?}");
+    });
+    assert!(applied > 100);
+}
+
+#[test]
+fn told_to_stop_nothing_else_is_begun() {
+    for_each_view(|view, action| {
+        if view.stopping && view.phase != Phase::Busy {
+            assert_eq!(action, Action::Stop);
+        }
+    });
+}
+
+#[test]
+fn donors_are_those_that_do_not_give_yet_and_the_writer_last() {
+    let synced = |ordinal| Peer {
+        ordinal,
+        address: Some(address(ordinal)),
+        report: Some(report(ordinal, MemberState::Synced, true, Some(at(OURS, 9)))),
+        dead: vec![],
+    };
+    let mut donor = synced(4);
+    donor.report.as_mut().unwrap().state = MemberState::Donor;
+    let peers = [synced(0), synced(2), synced(3), donor];
+    let view = View {
+        ordinal: 1,
+        phase: Phase::Empty,
+        peers: &peers,
+        granted: false,
+        stopping: false,
+        may_start: true,
+        schema_due: false,
+    };
+    let Action::Join(join) = decide(&view) else { panic!() };
+    assert_eq!(join.donors, [3, 2, 0, 4]);
+}
+
+const INCARNATION: Uuid = Uuid::from_u128(20);
+const RUN: Uuid = Uuid::from_u128(21);
+const OPERATION: Uuid = Uuid::from_u128(22);
+
+/// Every grant that might come: for this or another life of the volume and of the server, from every position.
+fn grants() -> Vec<Bootstrap> {
+    let mut all = Vec::new();
+    for incarnation in [INCARNATION, OTHERS] {
+        for run in [RUN, OTHERS] {
+            for position in [None, Some(at(OURS, 4)), Some(at(OURS, 5)), Some(at(OURS, 6)), Some(at(OTHERS, 5))] {
+                all.push(Bootstrap { operation: OPERATION, incarnation, run, position });
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_grant_holds_for_exactly_what_it_names_and_while_no_primary_component_is_seen() {
+    let mut taken = 0;
+    for phase in phases() {
+        for grant in grants() {
+            for one in peers_of(0) {
+                for granted in [None, Some(OTHERS)] {
+                    let own = Own { incarnation: INCARNATION, run: RUN, granted };
+                    let peers = [one.clone()];
+                    if accept(&grant, own, phase, &peers).is_err() {
+                        continue;
+                    }
+                    taken += 1;
+                    assert_eq!((grant.incarnation, grant.run), (INCARNATION, RUN));
+                    assert!(!one.report.as_ref().is_some_and(|report| report.primary));
+                    let position = match phase {
+                        Phase::Empty => None,
+                        Phase::Stopped(own) => Some(own),
+                        Phase::Running(Link::NonPrimary { position, .. }) => position,
+                        other => panic!("taken while {other:?}"),
+                    };
+                    assert_eq!(grant.position, position);
+                    // What was granted before may still take effect, but for a server that runs on.
+                    assert!(granted.is_none() || matches!(phase, Phase::Running(_)));
+                }
+            }
+        }
+    }
+    assert!(taken > 100, "{taken}");
+}
+
+#[test]
+fn of_three_members_that_wait_a_grant_is_taken_by_none_but_the_one_it_names() {
+    // The operator names one (incarnation, run): whichever members it is sent to, one at most takes it.
+    let members: Vec<Own> = (0..3)
+        .map(|n| Own { incarnation: Uuid::from_u128(30 + n), run: Uuid::from_u128(40 + n), granted: None })
+        .collect();
+    for named in &members {
+        let grant = Bootstrap {
+            operation: OPERATION,
+            incarnation: named.incarnation,
+            run: named.run,
+            position: Some(at(OURS, 5)),
+        };
+        let takers = members.iter().filter(|own| accept(&grant, **own, Phase::Stopped(at(OURS, 5)), &[]).is_ok());
+        assert_eq!(takers.count(), 1);
+    }
+}
