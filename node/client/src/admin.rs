@@ -9,7 +9,7 @@
 //! | `GET /v1/member` | [`MemberReport`] |
 //! | `POST /v1/found` [`Found`] | an empty member becomes a founder of the named cluster |
 //! | `POST /v1/membership` [`ChangeMembership`] | changes the configuration of the groups that it leads |
-//! | `POST /v1/handover` [`Handover`] | moves all leaderships of this member to other voters |
+//! | `POST /v1/drain` [`Drain`] | leaves the clients' Service for a while and hands all leaderships to other voters |
 //! | `POST /v1/reset` [`Reset`] | a removed or corrupt member gives up its data and becomes empty, with a new incarnation |
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
@@ -36,6 +36,12 @@ pub struct MemberReport {
     pub groups: Vec<GroupReport>,
     pub disk_free_bytes: u64,
     pub disk_total_bytes: u64,
+    /// Leaves its clients' Service: told to by [`Drain`], or about to stop. Members of an older version do not tell.
+    #[serde(default)]
+    pub draining: bool,
+    /// No client's request is under way, and none has come for a while.
+    #[serde(default)]
+    pub quiet: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,11 +148,14 @@ pub struct GroupChange {
     pub learners: Vec<Address>,
 }
 
+/// It lapses some 20 s after the last one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Handover {
+pub struct Drain {
     pub operation: Uuid,
     pub cluster: Uuid,
+    /// All that leave together: no leadership is handed to any of them.
+    pub leaving: Vec<Peer>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,8 +236,8 @@ impl MemberClient {
         self.command("/v1/membership", command).await
     }
 
-    pub async fn handover(&self, command: &Handover) -> Result<CommandOutcome, AdminError> {
-        self.command("/v1/handover", command).await
+    pub async fn drain(&self, command: &Drain) -> Result<CommandOutcome, AdminError> {
+        self.command("/v1/drain", command).await
     }
 
     pub async fn reset(&self, command: &Reset) -> Result<CommandOutcome, AdminError> {

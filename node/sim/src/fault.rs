@@ -1,5 +1,7 @@
 //! What goes wrong, and when.
 
+use std::collections::BTreeSet;
+
 use quartet_replica::engine::MemberCommand;
 
 use crate::host::{Health, Trouble};
@@ -243,7 +245,7 @@ impl World {
     fn hand_over(&mut self) {
         if let Some(host) = self.any_host() {
             self.note(|| format!("m{host} is told to hand over"));
-            self.command(host, 0, MemberCommand::Handover { cluster: CLUSTER });
+            self.command(host, 0, MemberCommand::Handover { cluster: CLUSTER, except: BTreeSet::new() });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A member as a whole: the replica, its clients' HTTP, the operator's port; and how it stops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -110,8 +110,9 @@ pub async fn start(settings: Settings) -> Result<SyncMember, RunError> {
     );
     let http = Server::start(http, service.router());
     let admin = admin.map(|(listener, token_file)| {
-        let settings = admin::Settings { cluster: settings.cluster.clone(), version, token_file };
-        Server::start(listener, admin::router(settings, handle.clone()))
+        let cluster = settings.cluster.clone();
+        let settings = admin::Settings { cluster, version, token_file, quiet: settings.quiet };
+        Server::start(listener, admin::router(settings, Arc::clone(&service)))
     });
     Ok(SyncMember { settings, handle, running, service, http, admin })
 }
@@ -156,7 +157,8 @@ impl SyncMember {
         let began = Instant::now();
         // Asked again until it is done: a transfer fails when its target lags.
         while began.elapsed() < HANDOVER_MAX && self.leads().await {
-            if let Err(why) = self.handle.command(MemberCommand::Handover { cluster }).await {
+            let handover = MemberCommand::Handover { cluster, except: BTreeSet::new() };
+            if let Err(why) = self.handle.command(handover).await {
                 tracing::warn!(why, "cannot hand over the leaderships");
             }
             tokio::time::sleep(POLL).await;

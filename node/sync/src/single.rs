@@ -185,6 +185,7 @@ impl Member for Single {
             id: ID,
             cluster: state.cluster,
             damage: None,
+            trouble: None,
             short_of_space: false,
             groups: (0..state.partitions.len()).map(|group| group_report(group, state.index)).collect(),
         })
@@ -199,6 +200,9 @@ impl Member for Single {
                     .map(|change| (change.group, Err("a change is under way".to_owned())))
                     .collect()),
                 MemberCommand::Found { .. } => Err("it already belongs to a cluster".into()),
+                MemberCommand::Handover { cluster, .. } if Some(cluster) != state.cluster => {
+                    Err("this member belongs to another cluster".into())
+                }
                 MemberCommand::Handover { .. } => Ok(Vec::new()),
             }
         })

@@ -23,7 +23,7 @@ pub async fn call(ctx: &Context, seen: &Seen, call: &Call) -> Result<(), Failure
     let answer = match &call.command {
         Command::Found(command) => member.found(command).await,
         Command::ChangeMembership(command) => member.change_membership(command).await,
-        Command::Handover(command) => member.handover(command).await,
+        Command::Drain(command) => member.drain(command).await,
         Command::Reset(command) => member.reset(command).await,
     };
     judge(what, answer)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use quartet_client::admin::{ChangeMembership, Found, Handover, Reset};
+use quartet_client::admin::{ChangeMembership, Drain, Found, Reset};
 
 /// One command to one member. A command for several groups is given to every member that leads some of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +15,12 @@ pub struct Call {
 pub enum Command {
     Found(Found),
     ChangeMembership(ChangeMembership),
-    Handover(Handover),
+    Drain(Drain),
     Reset(Reset),
 }
 
 impl Call {
-    /// Gives up something that serves. A handover does not: another member serves on.
+    /// Gives up something that serves. A drain does not: the others serve on, and it comes back by itself.
     pub fn is_disruptive(&self) -> bool {
         matches!(self.command, Command::Reset(_))
     }
@@ -45,7 +45,7 @@ impl fmt::Display for Call {
                 }
                 Ok(())
             }
-            Command::Handover(_) => write!(f, "hand over all leaderships"),
+            Command::Drain(_) => write!(f, "leave the Service and hand over all leaderships"),
             Command::Reset(reset) => write!(f, "give up the data of {}", reset.incarnation),
         }
     }

@@ -67,6 +67,17 @@ pub(crate) struct Member {
     pub(crate) can_run: bool,
     pub(crate) terminating: bool,
     pub(crate) lost_labels: Vec<String>,
+    pub(crate) drain: Option<Drain>,
+    /// Hears that it shall drain, and does not.
+    pub(crate) stays: bool,
+}
+
+/// In seconds of the model's clock.
+#[derive(Clone, Copy)]
+pub(crate) struct Drain {
+    pub(crate) since: i64,
+    /// Unless it is told again.
+    pub(crate) until: i64,
 }
 
 pub(crate) fn storage_class(name: &str, expands: bool, default: bool) -> StorageClass {

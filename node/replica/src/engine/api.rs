@@ -1,5 +1,6 @@
 //! What goes into a member and what comes out of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -115,6 +116,8 @@ pub enum MemberCommand {
     /// Moves all leaderships away; answered at once, the report shows when it is done.
     Handover {
         cluster: u128,
+        /// Members that leave as well: nothing is handed to them.
+        except: BTreeSet<MemberId>,
     },
 }
 

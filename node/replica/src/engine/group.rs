@@ -281,10 +281,16 @@ impl<S: StateMachine> Group<S> {
     }
 
     fn propose(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
-        if self.commands.is_empty() {
+        let members = self.raft.configuration();
+        // In the log after a configuration without it, the command of a member would find no session and be passed
+        // over without a word; here it is known which try it is that certainly came to nothing.
+        let (commands, strangers): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commands)
+            .into_iter()
+            .partition(|command| members.contains(command.session.member));
+        out.replies.extend(strangers.into_iter().map(|command| (command.asker, Err(Failure::NotMember))));
+        if commands.is_empty() {
             return;
         }
-        let commands = std::mem::take(&mut self.commands);
         let time = self.read_clock(now);
         let proposal = |command: &Waiting| Proposal { time, data: command.entry.clone() };
         let proposals = commands.iter().map(proposal).collect();

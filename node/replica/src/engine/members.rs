@@ -39,7 +39,9 @@ impl<S: StateMachine> Engine<S> {
             MemberCommand::Change { cluster, groups } => {
                 self.of_cluster(cluster).map(|()| self.change(now, groups))
             }
-            MemberCommand::Handover { cluster } => self.of_cluster(cluster).map(|()| self.hand_over(now)),
+            MemberCommand::Handover { cluster, except } => {
+                self.of_cluster(cluster).map(|()| self.hand_over(now, &except))
+            }
         };
         self.command_results.push((id, result));
     }
@@ -142,11 +144,17 @@ impl<S: StateMachine> Engine<S> {
     }
 
     /// To the voter that is furthest among those heard from lately.
-    fn hand_over(&mut self, now: Duration) -> Vec<(GroupId, Result<(), String>)> {
+    fn hand_over(
+        &mut self,
+        now: Duration,
+        except: &BTreeSet<MemberId>,
+    ) -> Vec<(GroupId, Result<(), String>)> {
         let mut results = Vec::new();
         for group in self.groups.values_mut().filter(|group| group.leads()) {
             let voters = &group.raft.configuration().voters;
-            let fit = |member: &MemberId, active: bool| active && voters.contains(member);
+            let fit = |member: &MemberId, active: bool| {
+                active && voters.contains(member) && !except.contains(member)
+            };
             let progress = group.raft.progress();
             let best = progress
                 .iter()

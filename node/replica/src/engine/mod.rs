@@ -321,6 +321,13 @@ impl<S: StateMachine> Engine<S> {
             Some(leader) => Leader::There(leader),
             None => Leader::Unknown,
         };
+        let members = group.raft.configuration();
+        let is_removed = !members.voters.is_empty() && !members.contains(self.identity.id);
+        // Nobody will tell it of a leader any more: what lies in no log certainly comes to nothing.
+        if matches!(leader, Leader::Unknown) && is_removed && !self.requests.is_in_doubt(sequence) {
+            self.answers.extend(self.requests.refused(now, sequence, Failure::NotMember));
+            return;
+        }
         match self.requests.route(now, sequence, leader) {
             Step::Wait => {}
             Step::Propose { command, .. } if self.short_of_space && group.machine.may_grow(&command) => {

@@ -146,6 +146,11 @@ impl Requests {
         self.under_way.get(&sequence).map(|pending| pending.group)
     }
 
+    /// Whether some log may hold it.
+    pub(super) fn is_in_doubt(&self, sequence: u64) -> bool {
+        self.under_way.get(&sequence).is_some_and(Pending::is_in_doubt)
+    }
+
     /// What to do with a request, given who leads its group.
     pub(super) fn route(&mut self, now: Duration, sequence: u64, leader: Leader) -> Step {
         let Some(pending) = self.under_way.get_mut(&sequence) else {
@@ -318,7 +323,6 @@ impl Requests {
 }
 
 impl Pending {
-    /// Whether some log may hold it.
     fn is_in_doubt(&self) -> bool {
         matches!(self.what, What::Execute { .. }) && (self.logged || !self.forwards.is_empty())
     }

@@ -8,6 +8,7 @@ mod token;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -18,7 +19,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use quartet_client::admin::{
-    Address, ChangeMembership, CommandOutcome, Found, GroupOutcome, Handover, MemberReport, Peer, Reset,
+    Address, ChangeMembership, CommandOutcome, Drain, Found, GroupOutcome, MemberReport, Peer, Reset,
 };
 use quartet_raft::MemberId;
 use quartet_replica::GroupId;
@@ -26,7 +27,7 @@ use quartet_replica::engine::{GroupChange, MemberCommand};
 use uuid::Uuid;
 
 use crate::member::Member;
-use crate::service::{Refusal, request};
+use crate::service::{Refusal, Service, request};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -36,23 +37,29 @@ pub struct Settings {
     /// Holds the token, and nothing else but white space around it. Read for every request, so that a new one counts
     /// at once.
     pub token_file: PathBuf,
+    /// How long no client may have come for it to be quiet.
+    pub quiet: Duration,
 }
 
 #[derive(Debug)]
 struct Admin<M> {
     settings: Settings,
-    member: M,
+    service: Arc<Service<M>>,
 }
+
+/// After the last command to drain: the operator repeats it, so that nobody stays out of service whom nobody wants out
+/// any more.
+const DRAIN_LAPSES: Duration = Duration::from_secs(20);
 
 type Body = Result<Bytes, BytesRejection>;
 
-pub fn router<M: Member>(settings: Settings, member: M) -> Router {
-    let admin = Arc::new(Admin { settings, member });
+pub fn router<M: Member>(settings: Settings, service: Arc<Service<M>>) -> Router {
+    let admin = Arc::new(Admin { settings, service });
     Router::new()
         .route("/v1/member", get(report::<M>))
         .route("/v1/found", post(found::<M>))
         .route("/v1/membership", post(change_membership::<M>))
-        .route("/v1/handover", post(handover::<M>))
+        .route("/v1/drain", post(drain::<M>))
         .route("/v1/reset", post(reset::<M>))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
@@ -71,12 +78,17 @@ async fn authenticate<M: Member>(
 }
 
 async fn report<M: Member>(State(admin): State<Arc<Admin<M>>>) -> Json<MemberReport> {
-    let room = admin.member.disk_bytes().unwrap_or_else(|error| {
+    let (settings, member) = (&admin.settings, admin.service.member());
+    let room = member.disk_bytes().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot tell how much room the volume has");
         (0, 0)
     });
-    let report = admin.member.report().await;
-    Json(report::member(&report, &admin.settings.cluster, &admin.settings.version, room))
+    let report = member.report().await;
+    Json(MemberReport {
+        draining: admin.service.is_draining(),
+        quiet: admin.service.is_quiet(settings.quiet),
+        ..report::member(&report, &settings.cluster, &settings.version, room)
+    })
 }
 
 async fn found<M: Member>(
@@ -85,7 +97,7 @@ async fn found<M: Member>(
 ) -> Result<Json<CommandOutcome>, Refusal> {
     let Found { operation, cluster, members } = request::parse(&request::received(body)?)?;
     tracing::info!(%operation, %cluster, "asked to found the cluster");
-    let report = admin.member.report().await;
+    let report = admin.service.member().report().await;
     if report.cluster == Some(cluster.as_u128()) {
         return Ok(Json(CommandOutcome::default()));
     }
@@ -114,13 +126,18 @@ async fn change_membership<M: Member>(
     admin.command(MemberCommand::Change { cluster: cluster.as_u128(), groups }).await
 }
 
-async fn handover<M: Member>(
+async fn drain<M: Member>(
     State(admin): State<Arc<Admin<M>>>,
     body: Body,
 ) -> Result<Json<CommandOutcome>, Refusal> {
-    let Handover { operation, cluster } = request::parse(&request::received(body)?)?;
-    tracing::info!(%operation, "asked to hand over all leaderships");
-    admin.command(MemberCommand::Handover { cluster: cluster.as_u128() }).await
+    let Drain { operation, cluster, leaving } = request::parse(&request::received(body)?)?;
+    let except = leaving.into_iter().map(id).collect();
+    let outcome = admin.command(MemberCommand::Handover { cluster: cluster.as_u128(), except }).await?;
+    if !admin.service.is_draining() {
+        tracing::info!(%operation, "asked to drain");
+    }
+    admin.service.drain_for(DRAIN_LAPSES);
+    Ok(outcome)
 }
 
 async fn reset<M: Member>(
@@ -129,13 +146,13 @@ async fn reset<M: Member>(
 ) -> Result<Json<CommandOutcome>, Refusal> {
     let Reset { operation, incarnation } = request::parse(&request::received(body)?)?;
     tracing::warn!(%operation, %incarnation, "asked to give up all data of this incarnation");
-    admin.member.reset(incarnation.as_u128()).await.map_err(|why| conflict(&why))?;
+    admin.service.member().reset(incarnation.as_u128()).await.map_err(|why| conflict(&why))?;
     Ok(Json(CommandOutcome::default()))
 }
 
 impl<M: Member> Admin<M> {
     async fn command(&self, command: MemberCommand) -> Result<Json<CommandOutcome>, Refusal> {
-        let outcome = self.member.command(command).await.map_err(|why| conflict(&why))?;
+        let outcome = self.service.member().command(command).await.map_err(|why| conflict(&why))?;
         let groups = outcome
             .into_iter()
             .map(|(group, result)| {
@@ -152,7 +169,11 @@ fn conflict(why: &str) -> Refusal {
 }
 
 fn addressed(Address { peer, address }: Address) -> (MemberId, String) {
-    (MemberId { ordinal: peer.ordinal, incarnation: peer.incarnation.as_u128() }, address)
+    (id(peer), address)
+}
+
+fn id(Peer { ordinal, incarnation }: Peer) -> MemberId {
+    MemberId { ordinal, incarnation: incarnation.as_u128() }
 }
 
 fn peer(id: MemberId) -> Peer {

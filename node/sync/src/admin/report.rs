@@ -25,10 +25,12 @@ pub(super) fn member(report: &engine::Report, name: &str, version: &str, room: (
         incarnation: Uuid::from_u128(report.id.incarnation),
         cluster: report.cluster.map(Uuid::from_u128),
         state,
-        message: report.damage.clone(),
+        message: report.damage.clone().or_else(|| report.trouble.clone()),
         groups: report.groups.iter().map(group).collect(),
         disk_free_bytes: room.0,
         disk_total_bytes: room.1,
+        draining: false,
+        quiet: false,
     }
 }
 

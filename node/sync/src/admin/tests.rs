@@ -1,5 +1,8 @@
 //! The operator's port, over one member in memory.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -9,10 +12,12 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::{Settings, router};
+use crate::service::{self, Service};
 use crate::single::{ID, Single};
 
 struct Bench {
     member: Single,
+    service: Arc<Service<Single>>,
     router: Router,
     token: tempfile::NamedTempFile,
 }
@@ -21,10 +26,19 @@ impl Bench {
     fn new() -> Self {
         let token = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(token.path(), "secret\n").unwrap();
-        let member = Single::new(&[std::sync::Arc::default()]);
+        let gauges = vec![Arc::default()];
+        let member = Single::new(&gauges);
+        let (cluster, version) = ("demo".to_owned(), "1.2.3".to_owned());
+        let settings = service::Settings {
+            cluster: cluster.clone(),
+            ordinal: ID.ordinal,
+            version: version.clone(),
+            lock_default_ttl_ms: 30_000,
+        };
+        let service = Service::new(settings, member.clone(), gauges);
         let settings =
-            Settings { cluster: "demo".into(), version: "1.2.3".into(), token_file: token.path().to_owned() };
-        Self { router: router(settings, member.clone()), member, token }
+            Settings { cluster, version, token_file: token.path().to_owned(), quiet: Duration::ZERO };
+        Self { router: router(settings, Arc::clone(&service)), member, service, token }
     }
 
     async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
@@ -104,14 +118,30 @@ async fn a_change_is_passed_on_with_what_it_expects_and_answered_per_group() {
 }
 
 #[tokio::test]
-async fn handover_and_reset_reach_the_member_and_unknown_fields_do_not() {
+async fn a_reset_reaches_the_member_and_unknown_fields_do_not() {
     let bench = Bench::new();
-    let handover = json!({"operation": uuid(1), "cluster": uuid(9)});
-    assert_eq!(bench.tell("/v1/handover", handover).await.0, 200);
     let reset = |incarnation| json!({"operation": uuid(1), "incarnation": uuid(incarnation)});
     assert_eq!(bench.tell("/v1/reset", reset(8)).await.0, 409);
     assert_eq!(bench.tell("/v1/reset", reset(ID.incarnation)).await.0, 200);
-    let (status, body) = bench.tell("/v1/handover", json!({"operation": uuid(1), "to": 1})).await;
+    let (status, body) = bench.tell("/v1/reset", json!({"operation": uuid(1), "to": 1})).await;
     assert_eq!((status, &body["error"]["code"]), (400, &json!("bad_request")));
-    assert_eq!(bench.member.commands().len(), 1);
+}
+
+#[tokio::test]
+async fn a_member_told_to_drain_hands_over_to_those_who_stay_and_reports_it() {
+    let bench = Bench::new();
+    let told = async || {
+        let (_, body) = bench.ask("GET", "/v1/member", Some("secret"), Value::Null).await;
+        (body["draining"].clone(), body["quiet"].clone())
+    };
+    assert_eq!(told().await, (json!(false), json!(true)));
+    let leaving = json!([{"ordinal": 0, "incarnation": uuid(7)}, {"ordinal": 2, "incarnation": uuid(8)}]);
+    let drain = |cluster| json!({"operation": uuid(1), "cluster": uuid(cluster), "leaving": leaving});
+    assert_eq!(bench.tell("/v1/drain", drain(8)).await.0, 409, "another cluster's operation");
+    assert!(!bench.service.is_draining());
+    assert_eq!(bench.tell("/v1/drain", drain(9)).await.0, 200);
+    assert_eq!(told().await, (json!(true), json!(true)));
+    let commands = bench.member.commands();
+    let Some(MemberCommand::Handover { except, .. }) = commands.last() else { panic!("{commands:?}") };
+    assert_eq!(except.iter().map(|id| id.ordinal).collect::<Vec<_>>(), [0, 2]);
 }

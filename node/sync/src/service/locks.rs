@@ -193,7 +193,7 @@ fn refusal(answer: answer::Kind) -> Refusal {
         }
         answer::Kind::Cancelled(lock::Cancelled { by_owner: false }) => Refusal::unavailable(
             "wait_ended",
-            "the wait was ended because the member stops or the first to ask has gone: certainly not applied",
+            "the wait was ended because the member drains or the first to ask has gone: certainly not applied",
         ),
         answer::Kind::Full(full) => Refusal::full("full", &full.message),
         answer::Kind::Invalid(invalid) => Refusal::bad_request(invalid.message),

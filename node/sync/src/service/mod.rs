@@ -1,9 +1,10 @@
 //! What clients reach over HTTP: any member takes any request.
 //!
 //! A request is checked, turned into a command, given to the replica, which passes it on to where its partition is
-//! led, and its answer is turned into JSON. Nothing is decided or kept here but counters and whether this member is
-//! about to stop.
+//! led, and its answer is turned into JSON. Nothing is decided or kept here but counters and whether this member leaves
+//! its Service.
 
+mod draining;
 mod error;
 mod locks;
 mod metrics;
@@ -26,8 +27,8 @@ use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use tokio::sync::watch;
 
+use draining::Draining;
 pub(crate) use error::Refusal;
 use metrics::Metrics;
 use readiness::Readiness;
@@ -58,8 +59,7 @@ pub struct Service<M> {
     metrics: Metrics,
     readiness: Readiness,
     traffic: Traffic,
-    /// True from when the member is told to stop.
-    draining: watch::Sender<bool>,
+    draining: Draining,
 }
 
 impl<M: Member> Service<M> {
@@ -73,7 +73,7 @@ impl<M: Member> Service<M> {
             metrics: Metrics::new(),
             readiness: Readiness::default(),
             traffic: Traffic::default(),
-            draining: watch::Sender::new(false),
+            draining: Draining::default(),
         })
     }
 
@@ -99,24 +99,36 @@ impl<M: Member> Service<M> {
     /// From now on it is not ready, asks its clients to go elsewhere and lets nobody wait for a lock; it serves all
     /// the same.
     pub fn drain(&self) {
-        self.draining.send_replace(true);
+        self.draining.for_good();
         // However long it was quiet before: those who do not know yet that it stops are still to come.
         self.traffic.touch();
+    }
+
+    /// The same for so long; then it is back.
+    pub fn drain_for(&self, duration: Duration) {
+        if !self.is_draining() {
+            self.traffic.touch();
+        }
+        self.draining.for_now(duration);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_on()
+    }
+
+    pub(crate) fn member(&self) -> &M {
+        &self.replicated.member
     }
 
     /// No request is under way and none has come for so long.
     pub fn is_quiet(&self, for_at_least: Duration) -> bool {
         self.traffic.is_quiet(for_at_least)
     }
-
-    fn is_draining(&self) -> bool {
-        *self.draining.borrow()
-    }
 }
 
 async fn ready<M: Member>(State(service): State<Arc<Service<M>>>) -> Result<&'static str, Refusal> {
     if service.is_draining() {
-        return Err(Refusal::unavailable("draining", "the member is about to stop"));
+        return Err(Refusal::unavailable("draining", "the member leaves its Service"));
     }
     match service.readiness.check(&service.replicated).await {
         Ok(()) => Ok("ready\n"),

@@ -197,6 +197,35 @@ async fn a_member_that_stops_waits_for_those_who_do_not_know_yet_however_quiet_i
 }
 
 #[tokio::test]
+async fn a_drain_lapses_unless_it_is_for_good() {
+    let bench = Bench::new();
+    let ready = || bench.ask("GET", "/readyz", "");
+    bench.post("/lock/acquire", acquire("r", "a")).await;
+    let waiting = bench.wait("b").await;
+    bench.service.drain_for(Duration::from_hours(1));
+    assert_eq!(waiting.await.unwrap().0, 503);
+    assert_eq!(ready().await.0, 503);
+    bench.service.drain_for(Duration::ZERO);
+    assert_eq!(ready().await.0, 200);
+    bench.service.drain();
+    bench.service.drain_for(Duration::ZERO);
+    assert_eq!(ready().await.0, 503, "who stops does not come back");
+}
+
+#[tokio::test]
+async fn a_drain_that_goes_on_is_not_begun_again() {
+    let bench = Bench::new();
+    let quiet = Duration::from_millis(50);
+    bench.service.drain_for(Duration::from_hours(1));
+    assert!(!bench.service.is_quiet(quiet));
+    while !bench.service.is_quiet(quiet) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bench.service.drain_for(Duration::from_hours(1));
+    assert!(bench.service.is_quiet(quiet));
+}
+
+#[tokio::test]
 async fn the_end_of_an_owner_goes_to_all_partitions() {
     let bench = Bench::new();
     for number in 0..20 {

@@ -1,5 +1,5 @@
-//! Around every request: how long it took, whether any is under way, and, once the member is about to stop, the
-//! advice to go elsewhere.
+//! Around every request: how long it took, whether any is under way, and, while the member drains, the advice to go
+//! elsewhere.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

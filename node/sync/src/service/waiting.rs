@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use quartet_replica::GroupId;
-use tokio::sync::watch;
 
 use super::Service;
+use super::draining::Begun;
 use super::replicated::{NotExecuted, Replicated, TIMEOUT};
 use crate::lock::{self, answer, command};
 use crate::member::Member;
@@ -23,7 +23,7 @@ pub(super) struct Waiting<M: Member> {
     request: Vec<u8>,
     /// By then the wait has ended by itself.
     until: Instant,
-    draining: watch::Receiver<bool>,
+    draining: Begun,
     armed: bool,
 }
 
@@ -46,17 +46,16 @@ impl<M: Member> Waiting<M> {
         }
     }
 
-    /// The answer to the acquisition. A member that stops ends the wait, which is then answered as ended.
+    /// The answer to the acquisition. A member that drains ends the wait, which is then answered as ended.
     pub(super) async fn watch(
         mut self,
         asking: impl Future<Output = Result<answer::Kind, NotExecuted>>,
         keyed: bool,
     ) -> Result<answer::Kind, NotExecuted> {
         let mut asking = pin!(asking);
-        let mut draining = self.draining.clone();
         let answer = tokio::select! {
             answer = &mut asking => answer,
-            true = async { draining.wait_for(|draining| *draining).await.is_ok() } => {
+            true = self.draining.wait() => {
                 self.cancel();
                 asking.await
             }

@@ -5,6 +5,7 @@
 //! leaders report and from the operation that the status holds, so it does not matter where the last operator was
 //! killed.
 
+mod drain;
 mod found;
 mod hibernate;
 mod lost;
@@ -55,12 +56,6 @@ const STEPS: [fn(&World<'_>) -> Option<Step>; 10] = [
 ];
 
 pub fn next(obj: &SyncCluster, valid: &Valid, seen: &Seen, given: &Given) -> Plan<Call> {
-    if obj.metadata.deletion_timestamp.is_some() {
-        return Plan::idle(
-            Reason::Deleting.as_str(),
-            "The resource is being deleted; its children go with it.",
-        );
-    }
     if obj.spec.paused {
         return Plan::idle(Reason::Paused.as_str(), "paused is true: nothing is changed until it is false.");
     }

@@ -7,21 +7,19 @@
 use std::cmp::Reverse;
 
 use k8s_openapi::api::core::v1::Pod;
-use quartet_client::admin::Handover;
 use quartet_crds::{
     conditions::Reason,
     sync_cluster::{OperationKind, OperationMember},
 };
 
 use super::{
-    World, explain,
+    World, drain, explain,
     step::{Intent, Step, list},
     world::is_dead,
 };
 use crate::{
     names,
     plan::{Deletion, Grounds, ObjectKind},
-    sync_cluster::{Call, Command},
 };
 
 /// The template revision that pods shall have; None while the StatefulSet's controller has not seen the present one.
@@ -116,18 +114,14 @@ fn restart(world: &World<'_>, ordinal: u16, pod: &Pod, to_go: usize) -> Step {
     };
     let (operation, record) = Intent::new(OperationKind::Restart, vec![subject]).open(world);
     let led = world.led_by(ordinal);
-    match world.cluster {
-        Some(cluster) if led > 0 && world.valid.replicas > 1 => {
-            let handover = Command::Handover(Handover { operation, cluster });
-            let message =
-                format!("{to_go} members run an old template; member {ordinal} hands over {led} partitions.");
-            Step::wait(Reason::RollingOut, message)
-                .recording(record)
-                .calling(vec![Call { ordinal, command: handover }])
-        }
-        _ => {
-            let message = format!("{to_go} members run an old template; member {ordinal} restarts.");
-            Step::wait(Reason::RollingOut, message).recording(record).deleting(deletion(pod))
-        }
+    let overdue = record.is_none()
+        && world.operation().is_some_and(|(_, operation)| drain::is_overdue(world, operation));
+    if led > 0 && world.valid.replicas > 1 && !overdue {
+        let message =
+            format!("{to_go} members run an old template; member {ordinal} hands over {led} partitions.");
+        let draining = drain::calls(world, operation, &[ordinal].into());
+        return Step::wait(Reason::RollingOut, message).recording(record).calling(draining);
     }
+    let message = format!("{to_go} members run an old template; member {ordinal} restarts.");
+    Step::wait(Reason::RollingOut, message).recording(record).deleting(deletion(pod))
 }

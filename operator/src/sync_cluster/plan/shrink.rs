@@ -1,4 +1,5 @@
-//! Members with the highest ordinals leave: first the configurations, then the pods, then the volumes.
+//! Members with the highest ordinals leave: first their Service, then the configurations, then the pods, then the
+//! volumes.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use quartet_crds::{
 use uuid::Uuid;
 
 use super::{
-    World,
+    World, drain,
     members::{self, Wanted},
     step::{Intent, Step, close, list},
 };
@@ -48,7 +49,7 @@ fn take_back(world: &World<'_>, keep: u16) -> Option<Step> {
 }
 
 fn remove_members(world: &World<'_>, keep: u16, known: u16) -> Step {
-    let leaving: Vec<u16> = (keep..known).collect();
+    let leaving: BTreeSet<u16> = (keep..known).collect();
     let what = format!("Members {} leave", list(&leaving));
     if !world.all_led() {
         let message = format!("{what} once partitions {} have a leader.", list(world.leaderless()));
@@ -72,10 +73,18 @@ fn remove_members(world: &World<'_>, keep: u16, known: u16) -> Step {
         Some((id, _)) => (id, None),
         None => intent.open(world),
     };
-    let calls = members::changes(world, operation, |now| Wanted {
+    let draining = drain::calls(world, operation, &leaving);
+    let in_use = drain::under_way(world, &leaving);
+    if !in_use.is_empty() && !open.is_some_and(|(_, open)| drain::is_overdue(world, open)) {
+        let message =
+            format!("{what} once clients and leaderships of {} have gone elsewhere.", list(&in_use));
+        return Step::wait(Reason::Shrinking, message).recording(record).calling(draining);
+    }
+    let mut calls = members::changes(world, operation, |now| Wanted {
         voters: now.voters.iter().filter(|peer| peer.ordinal < keep).copied().collect(),
         learners: now.learners.iter().filter(|peer| peer.ordinal < keep).copied().collect(),
     });
+    calls.extend(draining);
     Step::wait(Reason::Shrinking, format!("{what} the configuration of every partition."))
         .recording(record)
         .calling(calls)

@@ -125,12 +125,64 @@ fn a_handover_moves_every_leadership_and_loses_no_request() {
     let mut net = Net::founded(&[0, 1, 2]);
     let leader = net.leader(G0).unwrap();
     let waiting = net.begin(leader, "wait:500");
-    net.command(leader, MemberCommand::Handover { cluster: CLUSTER }).unwrap();
-    net.until("it leads nothing", |net| {
-        net.nodes[&leader].engine.report().groups.iter().all(|group| group.role != Role::Leader)
-    });
+    let except = BTreeSet::new();
+    net.command(leader, MemberCommand::Handover { cluster: CLUSTER, except }).unwrap();
+    leads_nothing(&mut net, leader);
     assert_eq!(net.execute(leader, "a"), Ok("1".into()));
     assert!(net.answer(waiting).is_ok());
+}
+
+fn leads_nothing(net: &mut Net, member: MemberId) {
+    net.until("it leads nothing", |net| {
+        net.nodes[&member].engine.report().groups.iter().all(|group| group.role != Role::Leader)
+    });
+}
+
+#[test]
+fn nothing_is_handed_to_members_that_leave_as_well() {
+    let mut net = Net::founded(&[0, 1, 2]);
+    let leader = net.leader(G0).unwrap();
+    for stays in [0, 1, 2].map(member).into_iter().filter(|id| *id != leader) {
+        let mut net = Net::founded(&[0, 1, 2]);
+        let except = net.nodes.keys().copied().filter(|id| ![leader, stays].contains(id)).collect();
+        net.command(leader, MemberCommand::Handover { cluster: CLUSTER, except }).unwrap();
+        leads_nothing(&mut net, leader);
+        assert_eq!(net.leader(G0), Some(stays));
+    }
+    let except = net.nodes.keys().copied().filter(|id| *id != leader).collect();
+    let results = net.command(leader, MemberCommand::Handover { cluster: CLUSTER, except }).unwrap();
+    assert!(results.iter().all(|(_, result)| result.is_err()), "{results:?}");
+}
+
+/// Asked in the very moment of its removal, whichever that is: it has been done, or certainly not.
+#[test]
+fn what_a_leaving_member_is_asked_is_answered_at_once_and_for_certain() {
+    let mut refused = 0;
+    for leaves in [0, 1, 2].map(member) {
+        for steps in 0..30 {
+            let mut net = Net::founded(&[0, 1, 2]);
+            let leader = net.leader(G0).unwrap();
+            let rest: Vec<_> = net.nodes.keys().copied().filter(|id| *id != leaves).collect();
+            let expected = net.nodes[&leader].engine.raft(G0).unwrap().configuration_index();
+            let voters = rest.iter().map(|id| address(*id)).collect();
+            let groups = vec![GroupChange { group: G0, expected, voters, learners: vec![] }];
+            let command = MemberCommand::Change { cluster: CLUSTER, groups };
+            let event = Event::Command { id: RequestId(0), command };
+            net.nodes.get_mut(&leader).unwrap().engine.handle(net.now, event);
+            for _ in 0..steps {
+                net.step();
+            }
+            let asked = net.now;
+            match net.execute(leaves, "a") {
+                Ok(_) => {}
+                Err(Failure::Unavailable) => refused += 1,
+                Err(failure) => panic!("{leaves} after {steps} steps: {failure}"),
+            }
+            let took = net.now.saturating_sub(asked);
+            assert!(took < Duration::from_secs(1), "{leaves} after {steps} steps: {took:?}");
+        }
+    }
+    assert!(refused > 0, "never was anything asked too late");
 }
 
 #[test]
