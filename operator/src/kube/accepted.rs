@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::{
     api::apps::v1::ControllerRevision,
     apimachinery::pkg::{
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     Context, FIELD_MANAGER,
-    apply::{self, Applied},
+    apply::{self, Applied, Claim},
     request, store,
 };
 use crate::{
@@ -189,8 +190,10 @@ async fn free_name(
     let Some(live) = store::get::<ControllerRevision>(ctx, place.namespace, name).await? else {
         return Err(failure);
     };
-    if !apply::is_owned(&live.metadata, &place.owner.uid) {
-        return Ok(Applied::Taken);
+    match apply::claim(Some(&live.metadata), place.owner, None, Timestamp::now()) {
+        Claim::Taken => return Ok(Applied::Taken),
+        Claim::LeftOver => return Err(apply::left_over(ObjectKind::ControllerRevision, name)),
+        _ => {}
     }
     let deletion = Deletion {
         kind: ObjectKind::ControllerRevision,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{
     Api,
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Context, FIELD_MANAGER, differ, owners, request, request_optional, store};
 use crate::{
     failure::{Class, Failure},
-    plan::{Child, Deletion},
+    plan::{Child, Deletion, ObjectKind},
 };
 
 /// Hash of all that we last applied: when it changes, a field may have to be removed.
@@ -36,23 +37,46 @@ pub enum Claim {
     Ours,
     /// Ours, and already on its way out: wait until it is gone.
     Leaving,
+    /// Not ours, and about to go by itself: the name is soon free.
+    LeftOver,
     Taken,
     /// An existing object was meant, and this is not it any more.
     Replaced,
 }
 
-pub fn claim(live: Option<&ObjectMeta>, owner_uid: &str, existing: Option<&str>) -> Claim {
+/// What is deleted and not gone after so long is held by something, and worth a word to a human.
+const LEFT_OVER_MAX: SignedDuration = SignedDuration::from_mins(1);
+
+pub fn claim(
+    live: Option<&ObjectMeta>,
+    owner: &OwnerReference,
+    existing: Option<&str>,
+    now: Timestamp,
+) -> Claim {
     let Some(live) = live else { return if existing.is_some() { Claim::Replaced } else { Claim::Free } };
     let ours = match existing {
         Some(uid) if live.uid.as_deref() != Some(uid) => return Claim::Replaced,
         Some(_) => true,
-        None => is_owned(live, owner_uid),
+        None => is_owned(live, &owner.uid),
     };
-    match (ours, live.deletion_timestamp.is_some()) {
+    match (ours, &live.deletion_timestamp) {
+        (true, Some(_)) => Claim::Leaving,
+        (true, None) => Claim::Ours,
+        (false, Some(since)) if now.duration_since(since.0) < LEFT_OVER_MAX => Claim::LeftOver,
+        (false, None) if is_of_earlier(live, owner) => Claim::LeftOver,
         (false, _) => Claim::Taken,
-        (true, true) => Claim::Leaving,
-        (true, false) => Claim::Ours,
     }
+}
+
+/// A child of an earlier resource of our owner's name, which is therefore gone: the garbage collector takes it.
+pub fn is_of_earlier(live: &ObjectMeta, owner: &OwnerReference) -> bool {
+    let group =
+        |reference: &OwnerReference| reference.api_version.split_once('/').map(|(group, _)| group.to_owned());
+    live.owner_references.iter().flatten().any(|reference| {
+        reference.uid != owner.uid
+            && (&reference.kind, &reference.name, group(reference))
+                == (&owner.kind, &owner.name, group(owner))
+    })
 }
 
 pub fn is_owned(live: &ObjectMeta, owner_uid: &str) -> bool {
@@ -78,6 +102,8 @@ pub enum Standing {
     Differs(String),
     /// Ours, and already on its way out.
     Leaving,
+    /// Not ours, and about to go.
+    LeftOver,
     Taken,
     /// An existing object was meant, and this is not it any more.
     Replaced,
@@ -90,6 +116,7 @@ impl fmt::Display for Standing {
             Self::Missing => f.write_str("missing"),
             Self::Differs(field) => write!(f, "differs in {field}"),
             Self::Leaving => f.write_str("being deleted"),
+            Self::LeftOver => f.write_str("the name is still held by an object that is being deleted"),
             Self::Taken => f.write_str("the name is taken by an object that is not ours"),
             Self::Replaced => f.write_str("another object by now"),
         }
@@ -118,6 +145,7 @@ pub async fn apply(
     match (&compared.standing, compared.live) {
         (Standing::Same | Standing::Leaving, _) => return Ok(Applied::Unchanged),
         (Standing::Taken, _) => return Ok(Applied::Taken),
+        (Standing::LeftOver, _) => return Err(left_over(kind, name)),
         (Standing::Replaced, _) => {
             return Err(Failure::new(Class::Conflict, format!("apply {kind} {name}: another object by now")));
         }
@@ -146,6 +174,14 @@ pub async fn apply(
         }
     }
     Ok(Applied::Written)
+}
+
+/// Looked at again soon, and nothing for the status to tell of.
+pub fn left_over(kind: ObjectKind, name: &str) -> Failure {
+    Failure::new(
+        Class::Conflict,
+        format!("create {kind} {name}: another of this name is still being deleted"),
+    )
 }
 
 /// Asks the API server what it would say to this child, and changes nothing.
@@ -185,11 +221,13 @@ async fn compare(
     let live = store::raw(ctx, &resource, namespace, child.name()).await?;
     let object = child.object.to_value().map_err(unwritable)?;
     let desired = complete(object, owner, namespace, child.existing.as_deref());
-    let claim = claim(live.as_ref().map(|live| &live.metadata), &owner.uid, child.existing.as_deref());
+    let metadata = live.as_ref().map(|live| &live.metadata);
+    let claim = claim(metadata, owner, child.existing.as_deref(), Timestamp::now());
     let standing = match (claim, &live) {
         (Claim::Ours, Some(live)) => differing(&desired, live)?.map_or(Standing::Same, Standing::Differs),
         (Claim::Free | Claim::Ours, _) => Standing::Missing,
         (Claim::Leaving, _) => Standing::Leaving,
+        (Claim::LeftOver, _) => Standing::LeftOver,
         (Claim::Taken, _) => Standing::Taken,
         (Claim::Replaced, _) => Standing::Replaced,
     };
@@ -276,46 +314,84 @@ mod tests {
     use super::*;
 
     fn owner() -> OwnerReference {
-        OwnerReference { uid: "owner".into(), name: "demo".into(), ..OwnerReference::default() }
+        referring("owner")
     }
 
-    fn owned_by(uid: &str) -> ObjectMeta {
+    fn referring(uid: &str) -> OwnerReference {
+        OwnerReference {
+            api_version: "quartet.dev/v1alpha1".into(),
+            kind: "SyncCluster".into(),
+            name: "demo".into(),
+            uid: uid.into(),
+            ..OwnerReference::default()
+        }
+    }
+
+    fn owned_by(reference: OwnerReference) -> ObjectMeta {
         ObjectMeta {
             uid: Some("child".into()),
-            owner_references: Some(vec![OwnerReference { uid: uid.into(), ..OwnerReference::default() }]),
+            owner_references: Some(vec![reference]),
             ..ObjectMeta::default()
         }
     }
 
+    fn deleted(mut live: ObjectMeta) -> ObjectMeta {
+        live.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        live
+    }
+
+    fn claimed(live: Option<&ObjectMeta>, existing: Option<&str>) -> Claim {
+        claim(live, &owner(), existing, Timestamp::UNIX_EPOCH)
+    }
+
     #[test]
     fn an_object_with_a_childs_name_and_another_owner_is_taken() {
-        assert_eq!(claim(None, "owner", None), Claim::Free);
-        assert_eq!(claim(Some(&owned_by("owner")), "owner", None), Claim::Ours);
-        assert_eq!(claim(Some(&owned_by("another")), "owner", None), Claim::Taken);
-        assert_eq!(claim(Some(&ObjectMeta::default()), "owner", None), Claim::Taken);
+        let another = OwnerReference { name: "another".into(), ..referring("another") };
+        assert_eq!(claimed(None, None), Claim::Free);
+        assert_eq!(claimed(Some(&owned_by(owner())), None), Claim::Ours);
+        assert_eq!(claimed(Some(&owned_by(another)), None), Claim::Taken);
+        assert_eq!(claimed(Some(&ObjectMeta::default()), None), Claim::Taken);
     }
 
     #[test]
     fn a_stripped_owner_reference_makes_no_stranger_of_a_child() {
         let annotations = [(OWNER.to_owned(), "owner".to_owned())].into();
         let live = ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() };
-        assert_eq!(claim(Some(&live), "owner", None), Claim::Ours);
-        assert_eq!(claim(Some(&live), "the next of this name", None), Claim::Taken);
+        assert_eq!(claimed(Some(&live), None), Claim::Ours);
+        let next = referring("the next of this name");
+        assert_eq!(claim(Some(&live), &next, None, Timestamp::UNIX_EPOCH), Claim::Taken);
     }
 
     #[test]
     fn a_child_on_its_way_out_is_waited_for() {
-        let mut live = owned_by("owner");
-        live.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
-        assert_eq!(claim(Some(&live), "owner", None), Claim::Leaving);
+        assert_eq!(claimed(Some(&deleted(owned_by(owner()))), None), Claim::Leaving);
+    }
+
+    #[test]
+    fn what_an_earlier_resource_of_the_name_left_is_about_to_go() {
+        let earlier = owned_by(referring("earlier"));
+        assert_eq!(claimed(Some(&earlier), None), Claim::LeftOver);
+        assert_eq!(claimed(Some(&deleted(earlier)), None), Claim::LeftOver);
+        let other_kind = OwnerReference { kind: "ShardedDatabase".into(), ..referring("another") };
+        assert_eq!(claimed(Some(&owned_by(other_kind)), None), Claim::Taken);
+        let other_group = OwnerReference { api_version: "example.org/v1".into(), ..referring("another") };
+        assert_eq!(claimed(Some(&owned_by(other_group)), None), Claim::Taken);
+    }
+
+    #[test]
+    fn a_strangers_object_that_is_deleted_and_stays_is_told_of() {
+        let live = deleted(ObjectMeta::default());
+        let after = |seconds| claim(Some(&live), &owner(), None, Timestamp::from_second(seconds).unwrap());
+        assert_eq!(after(59), Claim::LeftOver);
+        assert_eq!(after(60), Claim::Taken);
     }
 
     #[test]
     fn an_existing_object_is_changed_only_while_it_is_that_object() {
-        let live = owned_by("the StatefulSet, or nobody");
-        assert_eq!(claim(Some(&live), "owner", Some("child")), Claim::Ours);
-        assert_eq!(claim(Some(&live), "owner", Some("the one before")), Claim::Replaced);
-        assert_eq!(claim(None, "owner", Some("child")), Claim::Replaced);
+        let live = owned_by(referring("the StatefulSet, or nobody"));
+        assert_eq!(claimed(Some(&live), Some("child")), Claim::Ours);
+        assert_eq!(claimed(Some(&live), Some("the one before")), Claim::Replaced);
+        assert_eq!(claimed(None, Some("child")), Claim::Replaced);
     }
 
     #[test]

@@ -224,6 +224,34 @@ fn nothing_is_founded_beside_volumes_that_an_earlier_resource_left() {
     assert!(is_of(&cluster, 3));
 }
 
+/// Deleted with `deletionPolicy: Delete` and made again before the garbage collector has come round.
+#[test]
+fn volumes_that_go_with_an_earlier_resource_are_neither_used_nor_kept() {
+    let mut cluster = cluster().three_members();
+    cluster.change(|spec| spec.deletion_policy = DeletionPolicy::Delete);
+    cluster.settle();
+    cluster.resource.status = None;
+    cluster.resource.metadata.uid = Some("the next".to_owned());
+    (cluster.set, cluster.secret, cluster.budget) = (None, None, None);
+    cluster.tick();
+    for _ in 0..5 {
+        let plan = cluster.reconcile(usize::MAX);
+        assert!(plan.message.contains("earlier resource"), "{plan}");
+        cluster.tick();
+    }
+    assert!(
+        cluster.set.is_none()
+            && cluster.claims.values().all(|claim| {
+                let owners = claim.object.metadata.owner_references.iter().flatten();
+                owners.into_iter().all(|owner| owner.uid == "owner")
+            })
+    );
+    cluster.claims.clear();
+    cluster.clusters.clear();
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+}
+
 #[test]
 fn what_lasts_is_looked_at_less_often() {
     let mut cluster = cluster().three_members().cut(1).later();

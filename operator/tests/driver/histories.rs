@@ -283,6 +283,34 @@ async fn a_revision_of_somebody_elses_is_left_alone_and_the_rest_goes_on() {
     assert_eq!(status(&api)["reason"], "NameTaken demo-accepted-1");
 }
 
+/// Deleted and made again before the garbage collector has come round.
+#[tokio::test]
+async fn what_an_earlier_resource_of_the_name_left_is_waited_for_and_not_called_a_strangers() {
+    let api = cluster(3);
+    settle(&api).await;
+    let revision = "/apis/apps/v1/namespaces/default/controllerrevisions/demo-accepted-1";
+    let old = [CHILD, revision].map(|path| (path, api.get(path).unwrap()));
+    api.remove(TOY);
+    api.put(
+        TOY,
+        json!({"apiVersion": "quartet.dev/v1alpha1", "kind": "Toy", "metadata": {"name": "demo"},
+            "spec": {"size": 3, "paused": false}}),
+    );
+    for _ in 0..PATIENCE {
+        let done = once(&api).await;
+        assert_eq!(done.failure.map(|failure| failure.class), Some(Class::Conflict), "looked at again soon");
+        assert!(!status(&api)["reason"].as_str().unwrap().contains("NameTaken"), "{}", status(&api));
+    }
+    for (path, before) in &old {
+        assert_eq!(api.get(path).as_ref(), Some(before), "left to the garbage collector");
+        api.remove(path);
+    }
+    settle(&api).await;
+    assert_settled(&api, 3, "made again");
+    let owner = api.get(CHILD).unwrap()["metadata"]["ownerReferences"][0]["uid"].clone();
+    assert_eq!(owner, api.get(TOY).unwrap()["metadata"]["uid"]);
+}
+
 #[tokio::test]
 async fn a_kept_spec_whose_labels_and_owner_were_taken_away_is_made_anew() {
     let api = cluster(3);

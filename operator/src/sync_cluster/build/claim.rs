@@ -13,10 +13,11 @@ use kube::Resource;
 use quartet_crds::{common::DeletionPolicy, quantity, sync_cluster::SyncCluster};
 
 use super::super::validate::{Valid, requested};
+use crate::kube::apply;
 
-/// None for a claim that is being deleted, or asks for no size that can be read.
+/// None for a claim that is being deleted, or is about to be, or asks for no size that can be read.
 pub fn claim(valid: &Valid, live: &PersistentVolumeClaim) -> Option<PersistentVolumeClaim> {
-    if live.metadata.deletion_timestamp.is_some() {
+    if live.metadata.deletion_timestamp.is_some() || is_left_over(valid, live) {
         return None;
     }
     let present = requested(live)?;
@@ -42,6 +43,11 @@ pub fn claim(valid: &Valid, live: &PersistentVolumeClaim) -> Option<PersistentVo
         }),
         status: None,
     })
+}
+
+/// It went with an earlier resource of this name: the garbage collector takes it.
+pub fn is_left_over(valid: &Valid, live: &PersistentVolumeClaim) -> bool {
+    apply::is_of_earlier(&live.metadata, &owner(valid))
 }
 
 /// Not a controller reference: the claim belongs to its member, and only goes with the resource.

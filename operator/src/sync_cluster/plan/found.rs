@@ -55,6 +55,14 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
 
 fn begin(world: &World<'_>) -> Step {
     let wanted = world.valid.replicas;
+    let left_over = world.left_over();
+    if !left_over.is_empty() {
+        let message = format!(
+            "The volumes of members {} go with an earlier resource of this name; new members start once they are gone.",
+            list(&left_over)
+        );
+        return Step::wait(Reason::StartingMembers, message);
+    }
     let silent: Vec<u16> = (0..wanted).filter(|k| !world.seen.is_empty(*k)).collect();
     if !silent.is_empty() {
         let message = format!(

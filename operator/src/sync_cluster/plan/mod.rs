@@ -102,8 +102,12 @@ fn children(world: &World<'_>) -> (Vec<Child>, Option<Deletion>) {
         Child::new(build::services::members(valid)),
         Child::new(build::services::clients(valid)),
         Child::new(build::network_policy::network_policy(valid, &settings.namespace)),
-        Child::new(build::stateful_set::stateful_set(valid, world.pods_wanted(), seen.stateful_set.as_ref())),
     ];
+    // No pod is to mount a volume that goes away under it.
+    if seen.stateful_set.is_some() || world.left_over().is_empty() {
+        let set = build::stateful_set::stateful_set(valid, world.pods_wanted(), seen.stateful_set.as_ref());
+        apply.push(Child::new(set));
+    }
     let budget = build::disruption_budget::disruption_budget(valid, world.pods_wanted().max(valid.replicas));
     let obsolete = match (&budget, &seen.disruption_budget) {
         (None, Some(live)) => {

@@ -12,7 +12,12 @@ use uuid::Uuid;
 use crate::{
     names,
     reconcile::Given,
-    sync_cluster::{PEER_PORT, Seen, build::quorum, seen::is_ready, validate::Valid},
+    sync_cluster::{
+        PEER_PORT, Seen,
+        build::{claim::is_left_over, quorum},
+        seen::is_ready,
+        validate::Valid,
+    },
 };
 
 pub struct World<'a> {
@@ -114,6 +119,12 @@ impl<'a> World<'a> {
         let recorded =
             self.status.members.iter().filter_map(|member| u16::try_from(member.ordinal + 1).ok()).max();
         wanted.max(known).max(recorded.unwrap_or(0))
+    }
+
+    /// Members whose volumes go with an earlier resource of this name.
+    pub fn left_over(&self) -> Vec<u16> {
+        let claims = self.seen.claims.iter();
+        claims.filter(|(_, claim)| is_left_over(self.valid, claim)).map(|(ordinal, _)| *ordinal).collect()
     }
 
     /// In every configuration, as it is in its member's own words.
