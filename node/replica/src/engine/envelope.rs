@@ -25,9 +25,10 @@ pub(super) struct Envelope {
 impl Envelope {
     pub(super) fn encode(&self) -> Bytes {
         let session = self.session;
+        let (ordinal, incarnation) = encode_member(session.member);
         let wire = EnvelopeWire {
-            ordinal: session.member.ordinal.into(),
-            incarnation: session.member.incarnation.to_be_bytes().to_vec(),
+            ordinal,
+            incarnation,
             boots: session.boots,
             slot: session.slot,
             sequence: session.sequence,
@@ -40,8 +41,7 @@ impl Envelope {
     /// None if it is not one: then it changes nothing on any member alike.
     pub(super) fn decode(data: Bytes) -> Option<Self> {
         let wire = EnvelopeWire::decode(data).ok()?;
-        let incarnation = u128::from_be_bytes(wire.incarnation.try_into().ok()?);
-        let member = MemberId { ordinal: u16::try_from(wire.ordinal).ok()?, incarnation };
+        let member = decode_member(wire.ordinal, wire.incarnation)?;
         let key = match wire.key {
             None => None,
             Some(key) => Some(Key { name: key.name, digest: key.digest.try_into().ok()? }),
@@ -49,6 +49,16 @@ impl Envelope {
         let session = Session { member, boots: wire.boots, slot: wire.slot, sequence: wire.sequence };
         Some(Self { session, key, command: wire.command })
     }
+}
+
+/// A member as two fields: an ordinal, and an incarnation of 16 bytes, for which protobuf has no number.
+pub(super) fn encode_member(member: MemberId) -> (u32, Vec<u8>) {
+    (member.ordinal.into(), member.incarnation.to_be_bytes().to_vec())
+}
+
+pub(super) fn decode_member(ordinal: u32, incarnation: Vec<u8>) -> Option<MemberId> {
+    let incarnation = u128::from_be_bytes(incarnation.try_into().ok()?);
+    Some(MemberId { ordinal: u16::try_from(ordinal).ok()?, incarnation })
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

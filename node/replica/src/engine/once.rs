@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use quartet_raft::{Index, LogTime, MemberId};
 
-use super::envelope::{Envelope, Session};
+use super::envelope::{Envelope, Session, decode_member, encode_member};
 use crate::state_machine::{Answer, At, CorruptSnapshot};
 use crate::wire::Failure;
 
@@ -24,8 +24,7 @@ pub(super) enum Begin {
     Known(Outcome),
     /// Applied before and not yet settled.
     Pending,
-    /// From an earlier life or try, or from a member that is none (a leader proposes nothing for those): nobody waits
-    /// for it.
+    /// From an earlier life or try, or from a member that is none: nobody waits for it.
     Stale,
 }
 
@@ -188,11 +187,10 @@ impl Once {
     }
 
     pub(super) fn encode(&self) -> OnceWire {
-        let sessions = self.sessions.iter().map(|(member, sessions)| SessionsWire {
-            ordinal: member.ordinal.into(),
-            incarnation: member.incarnation.to_be_bytes().to_vec(),
-            boots: sessions.boots,
-            slots: sessions.slots.iter().map(|(number, slot)| encode_slot(*number, slot)).collect(),
+        let sessions = self.sessions.iter().map(|(member, sessions)| {
+            let (ordinal, incarnation) = encode_member(*member);
+            let slots = sessions.slots.iter().map(|(number, slot)| encode_slot(*number, slot)).collect();
+            SessionsWire { ordinal, incarnation, boots: sessions.boots, slots }
         });
         let keys = self.keys.iter().map(|(name, key)| {
             let (ticket, body, expires_ms) = match &key.progress {
@@ -208,11 +206,8 @@ impl Once {
         let corrupt = |what: &str| CorruptSnapshot(format!("sessions: {what}"));
         let mut once = Self::default();
         for sessions in wire.sessions {
-            let incarnation = sessions.incarnation.try_into().map_err(|_| corrupt("an incarnation"))?;
-            let member = MemberId {
-                ordinal: u16::try_from(sessions.ordinal).map_err(|_| corrupt("an ordinal"))?,
-                incarnation: u128::from_be_bytes(incarnation),
-            };
+            let member = decode_member(sessions.ordinal, sessions.incarnation);
+            let member = member.ok_or_else(|| corrupt("a member"))?;
             let mut slots = BTreeMap::new();
             for slot in sessions.slots {
                 let session =
