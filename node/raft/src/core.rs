@@ -118,6 +118,7 @@ impl Raft {
     pub fn step(&mut self, input: Input) -> Result<Effects, Refusal> {
         match input {
             Input::Tick => self.tick(),
+            Input::Resign => self.resign(),
             Input::Receive { from, message } => self.receive(from, message),
             Input::Propose(proposals) => self.propose(proposals)?,
             Input::Read(id) => self.read(id)?,

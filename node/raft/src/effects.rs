@@ -12,6 +12,9 @@ use crate::types::{
 #[derive(Clone, Debug)]
 pub enum Input {
     Tick,
+    /// This member is not able to lead: it gives up its leadership, or its election. While that lasts it is to get
+    /// no ticks, so that it begins no other.
+    Resign,
     Receive {
         from: MemberId,
         message: Message,

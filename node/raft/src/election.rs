@@ -71,6 +71,13 @@ impl Raft {
         self.advance_configuration();
     }
 
+    /// Leads no more and stands no more, for now: whatever keeps it from doing so, the others need not know.
+    pub(crate) fn resign(&mut self) {
+        if !matches!(self.state, State::Follower) {
+            self.follow(self.hard.term, None);
+        }
+    }
+
     /// A voter may, and so may one that the configuration in force leaves out, until it knows that to be committed:
     /// its log may be the only one complete enough (§4.2.2). It does not count its own vote then.
     fn may_stand(&self) -> bool {

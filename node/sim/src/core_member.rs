@@ -438,6 +438,7 @@ impl Member for CoreMember {
             id: self.identity.id,
             cluster: self.identity.cluster,
             damage: None,
+            trouble: None,
             short_of_space: false,
             groups: groups.collect(),
         }

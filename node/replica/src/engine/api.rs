@@ -30,6 +30,9 @@ pub struct EngineSettings {
     pub time_step_max: Duration,
     /// A snapshot travels in pieces of this size.
     pub chunk_bytes: usize,
+    /// When the disk has finished nothing for longer than this, and something waits for it, it counts as hanging:
+    /// this member leads no more.
+    pub disk_patience: Duration,
     #[cfg(feature = "broken-rules")]
     pub broken: Option<super::BrokenRule>,
 }
@@ -47,6 +50,9 @@ impl Default for EngineSettings {
             key_lifetime: Duration::from_mins(10),
             time_step_max: Duration::from_secs(1),
             chunk_bytes: 256 << 10,
+            // Longer than what volumes over a network do now and then (a failover of their server, a throttled
+            // burst), shorter than the default lease of a lock (30 s), so that it can be renewed elsewhere in time.
+            disk_patience: Duration::from_secs(10),
             #[cfg(feature = "broken-rules")]
             broken: None,
         }
@@ -152,6 +158,8 @@ pub struct Report {
     pub id: MemberId,
     pub cluster: Option<u128>,
     pub damage: Option<String>,
+    /// What keeps it from doing its part for now, and may pass.
+    pub trouble: Option<String>,
     pub short_of_space: bool,
     pub groups: Vec<GroupReport>,
 }

@@ -18,6 +18,8 @@ pub enum BrokenRule {
     AnswerBeforeApplied,
     /// Every life of a member numbers its requests from the same start.
     NumberLivesAlike,
+    /// A leader goes on leading while its disk hangs.
+    LeadOnHungDisk,
 }
 
 impl EngineSettings {

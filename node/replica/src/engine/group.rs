@@ -16,7 +16,7 @@ use super::clock::LogClock;
 use super::envelope::{Envelope, Session};
 use super::once::{Begin, Once, OnceWire};
 use super::outbox::Outbox;
-use super::transfer::{Incoming, Outgoing};
+use super::transfer::{Incoming, Outgoing, RefusedSnapshot};
 use crate::GroupId;
 use crate::state_machine::{At, CorruptSnapshot, Settled, StateMachine};
 use crate::store::{OpenedGroup, Record};
@@ -72,6 +72,25 @@ pub(super) struct Group<S> {
     pub(super) leaderless_since: Option<Duration>,
     pub(super) outgoing: BTreeMap<MemberId, Outgoing>,
     pub(super) incoming: Option<Incoming>,
+    /// What received snapshots on their way to the disk stand for, by where they end.
+    pub(super) received: BTreeMap<Index, State<S>>,
+    pub(super) refused: Option<RefusedSnapshot>,
+}
+
+/// What commands lead to: what a snapshot holds.
+pub(super) struct State<S> {
+    once: Once,
+    machine: S,
+}
+
+impl<S: StateMachine> State<S> {
+    /// `empty`: the state machine to begin with.
+    pub(super) fn decode(data: Bytes, mut empty: S) -> Result<Self, CorruptSnapshot> {
+        let wire = StateWire::decode(data).map_err(|error| CorruptSnapshot(format!("group: {error}")))?;
+        let once = Once::decode(wire.once.unwrap_or_default())?;
+        empty.restore(&wire.machine)?;
+        Ok(Self { once, machine: empty })
+    }
 }
 
 impl<S: StateMachine> Group<S> {
@@ -84,19 +103,25 @@ impl<S: StateMachine> Group<S> {
         now: Duration,
     ) -> Result<Self, CorruptSnapshot> {
         let meta = opened.recovered.snapshot.clone();
+        let snapshot =
+            (meta.last.index > Index(0)).then_some(Snapshot { meta: meta.clone(), data: opened.snapshot });
+        let state = match &snapshot {
+            None => State { once: Once::default(), machine },
+            Some(snapshot) => State::decode(snapshot.data.clone(), machine)?,
+        };
         let mut raft_settings = settings.raft.clone();
         raft_settings.seed ^= u64::from(id.0) << 32;
-        let mut group = Self {
+        Ok(Self {
             id,
             raft: Raft::new(member, raft_settings, opened.recovered),
-            machine,
-            once: Once::default(),
+            machine: state.machine,
+            once: state.once,
             clock: None,
             stamped: LogTime::default(),
-            applied: Index::default(),
-            applied_time: LogTime::default(),
+            applied: meta.last.index,
+            applied_time: meta.time,
             log_bytes: 0,
-            snapshot: None,
+            snapshot,
             snapshot_pending: false,
             snapshot_given: meta.last.index,
             commands: Vec::new(),
@@ -107,11 +132,9 @@ impl<S: StateMachine> Group<S> {
             leaderless_since: Some(now),
             outgoing: BTreeMap::new(),
             incoming: None,
-        };
-        if meta.last.index > Index(0) {
-            group.install(meta, opened.snapshot)?;
-        }
-        Ok(group)
+            received: BTreeMap::new(),
+            refused: None,
+        })
     }
 
     pub(super) fn founded(
@@ -336,6 +359,12 @@ impl<S: StateMachine> Group<S> {
         }
     }
 
+    /// Leads no more, and has no ticks until it may again.
+    pub(super) fn resign(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
+        // Giving up is never refused.
+        let _ = self.step(now, settings, Input::Resign, out);
+    }
+
     /// A tick of the core's clock; the leader also lets replicated time pass where something waits for it.
     pub(super) fn tick(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
         // A tick is never refused.
@@ -404,16 +433,22 @@ impl<S: StateMachine> Group<S> {
     }
 
     /// The state becomes the snapshot's.
-    pub(super) fn install(&mut self, meta: SnapshotMeta, data: Bytes) -> Result<(), CorruptSnapshot> {
-        let state =
-            StateWire::decode(data.clone()).map_err(|error| CorruptSnapshot(format!("group: {error}")))?;
-        self.once = Once::decode(state.once.unwrap_or_default())?;
-        self.machine.restore(&state.machine)?;
-        self.applied = meta.last.index;
-        self.applied_time = meta.time;
+    pub(super) fn install(&mut self, snapshot: Snapshot, state: State<S>) {
+        self.once = state.once;
+        self.machine = state.machine;
+        self.applied = snapshot.meta.last.index;
+        self.applied_time = snapshot.meta.time;
         self.log_bytes = 0;
-        self.snapshot = Some(Snapshot { meta, data });
-        Ok(())
+        self.snapshot = Some(snapshot);
+    }
+
+    /// What keeps it from following its leader.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let RefusedSnapshot { last, why, .. } = self.refused.as_ref()?;
+        Some(format!(
+            "group {}: the leader's snapshot at {} is of no use here: {why}",
+            self.id.0, last.index.0
+        ))
     }
 }
 

@@ -4,6 +4,7 @@
 mod api;
 mod broken;
 mod clock;
+mod disk;
 mod envelope;
 mod group;
 mod members;
@@ -34,6 +35,7 @@ use crate::store::{Batch, Identity, Opened, Written};
 use crate::wire::{Failure, Forwarded, PeerMessage};
 #[cfg(not(feature = "broken-rules"))]
 use broken::BrokenRule;
+use disk::DiskWatch;
 use envelope::Envelope;
 use group::{Asker, Group, Snapshot, Waiting};
 use members::Birth;
@@ -55,6 +57,7 @@ pub struct Engine<S> {
     synced: u64,
     /// What waits for batches to be durable, oldest first.
     unsynced: VecDeque<Unsynced>,
+    disk: DiskWatch,
     short_of_space: bool,
     answers: Vec<(RequestId, Result<Bytes, Failure>)>,
     command_results: Vec<(RequestId, CommandResult)>,
@@ -96,6 +99,7 @@ impl<S: StateMachine> Engine<S> {
             next_batch: 1,
             synced: 0,
             unsynced: VecDeque::new(),
+            disk: DiskWatch::default(),
             short_of_space: false,
             answers: Vec::new(),
             command_results: Vec::new(),
@@ -134,6 +138,9 @@ impl<S: StateMachine> Engine<S> {
     }
 
     pub fn handle(&mut self, now: Duration, event: Event) {
+        if self.disk_hangs() && !self.is_handled_without_disk(&event) {
+            return;
+        }
         match event {
             Event::Tick => self.tick(now),
             Event::Message { from, message } => self.receive(now, from, message),
@@ -182,6 +189,13 @@ impl<S: StateMachine> Engine<S> {
         output
     }
 
+    /// Whether the disk has kept this member waiting for so long that it does without: it leads nothing, and takes
+    /// nothing in that would have to be written, so that no more waits for the disk than did before.
+    pub fn disk_hangs(&self) -> bool {
+        self.disk.hangs(self.settings.disk_patience).is_some()
+            && !self.settings.breaks(BrokenRule::LeadOnHungDisk)
+    }
+
     pub fn report(&self) -> Report {
         let groups = self.groups.values().map(|group| {
             let (raft, standing) = (&group.raft, group.raft.standing());
@@ -204,6 +218,7 @@ impl<S: StateMachine> Engine<S> {
             id: self.identity.id,
             cluster: self.identity.cluster.filter(|_| self.birth.is_none()),
             damage: None,
+            trouble: self.trouble(),
             short_of_space: self.short_of_space,
             groups: groups.collect(),
         }
@@ -216,11 +231,48 @@ impl<S: StateMachine> Engine<S> {
         Ok(())
     }
 
+    /// What keeps this member from doing its part, though it may pass.
+    pub fn trouble(&self) -> Option<String> {
+        let disk = self.disk.hangs(self.settings.disk_patience).map(|waited| {
+            format!("the disk has finished nothing for {} s: this member leads nothing", waited.as_secs())
+        });
+        disk.or_else(|| self.groups.values().find_map(Group::trouble))
+    }
+
+    /// What is lost of it is as if the network had lost it; whoever asks hears that nothing was done.
+    fn is_handled_without_disk(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Message {
+                message: PeerMessage::Raft { .. } | PeerMessage::SnapshotChunk { .. }, ..
+            }
+            | Event::Joined { .. } => false,
+            Event::Request { id, .. } => {
+                self.answers.push((*id, Err(Failure::Unavailable)));
+                false
+            }
+            Event::Command { id, .. } => {
+                self.command_results.push((*id, Err("the disk of this member hangs".to_owned())));
+                false
+            }
+            Event::Tick
+            | Event::Message { .. }
+            | Event::Disconnected { .. }
+            | Event::Synced { .. }
+            | Event::Cancel { .. } => true,
+        }
+    }
+
     fn tick(&mut self, now: Duration) {
+        self.disk.tick(self.settings.tick, self.next_batch - 1 > self.synced);
+        let disk_hangs = self.disk_hangs();
         let patience = self.settings.tick * self.settings.raft.election_ticks * LEADERLESS_ELECTIONS;
         for group in self.groups.values_mut() {
-            group.tick(now, &self.settings, &mut self.outbox);
-            group.tick_transfers(now, &self.settings, &mut self.outbox);
+            if disk_hangs {
+                group.resign(now, &self.settings, &mut self.outbox);
+            } else {
+                group.tick(now, &self.settings, &mut self.outbox);
+                group.tick_transfers(now, &self.settings, &mut self.outbox);
+            }
             if group.leaderless_since.is_some_and(|since| now.saturating_sub(since) >= patience) {
                 let failed = self.requests.fail_group(group.id).into_iter();
                 self.answers.extend(failed.map(|(id, failure)| (id, Err(failure))));
@@ -244,10 +296,11 @@ impl<S: StateMachine> Engine<S> {
             PeerMessage::ForwardReply { id, result } => {
                 self.answers.extend(self.requests.answered(now, id, result));
             }
-            PeerMessage::SnapshotChunk { group, term, meta, total_bytes, offset, data } => {
-                if let Some(group) = self.groups.get_mut(&group) {
+            PeerMessage::SnapshotChunk { group: id, term, meta, total_bytes, offset, data } => {
+                if let Some(group) = self.groups.get_mut(&id) {
                     let chunk = Chunk { term, meta, total: total_bytes, offset, data };
-                    group.receive_chunk(from, chunk, &mut self.outbox);
+                    let make = &self.make;
+                    group.receive_chunk(from, chunk, || make(id), &mut self.outbox);
                 }
             }
             PeerMessage::SnapshotAck { group, index, received_bytes, installed, .. } => {
@@ -344,6 +397,9 @@ impl<S: StateMachine> Engine<S> {
     /// Batches up to this one are on disk: what waited for them goes on.
     fn sync(&mut self, now: Duration, batch: u64, written: &Written) {
         let first = self.synced == 0;
+        if batch > self.synced {
+            self.disk.got_on();
+        }
         self.synced = self.synced.max(batch);
         self.short_of_space = written.short_of_space;
         if let Err(error) = self.be_born(now, batch) {

@@ -24,7 +24,8 @@ pub(super) enum Begin {
     Known(Outcome),
     /// Applied before and not yet settled.
     Pending,
-    /// From an earlier life or try, or from a member that is none: nobody waits for it.
+    /// From an earlier life or try, or from a member that is none (a leader proposes nothing for those): nobody waits
+    /// for it.
     Stale,
 }
 

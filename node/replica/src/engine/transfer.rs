@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quartet_raft::{Index, Input, MemberId, SnapshotMeta, Term};
+use quartet_raft::{Index, Input, MemberId, Position, SnapshotMeta, Term};
 
 use super::EngineSettings;
-use super::group::Group;
+use super::group::{Group, Snapshot, State};
 use super::outbox::{Install, Outbox};
 use crate::state_machine::StateMachine;
 use crate::store::Record;
@@ -43,6 +43,15 @@ pub(super) struct Incoming {
     buffer: BytesMut,
     /// Complete, and on its way to the disk.
     writing: bool,
+}
+
+/// A received snapshot that cannot be restored, of another version perhaps, or damaged on its way. It never gets to
+/// the disk, where it would replace what this member has.
+pub(super) struct RefusedSnapshot {
+    pub(super) last: Position,
+    pub(super) why: String,
+    /// Until it may be tried again.
+    ticks: u32,
 }
 
 /// A piece, as it arrived.
@@ -113,6 +122,10 @@ impl<S: StateMachine> Group<S> {
     }
 
     pub(super) fn tick_transfers(&mut self, now: Duration, settings: &EngineSettings, out: &mut Outbox) {
+        if let Some(refused) = &mut self.refused {
+            refused.ticks -= 1;
+            self.refused.take_if(|refused| refused.ticks == 0);
+        }
         let (mut resend, mut failed) = (Vec::new(), Vec::new());
         for (to, outgoing) in &mut self.outgoing {
             outgoing.quiet_ticks += 1;
@@ -175,7 +188,14 @@ impl<S: StateMachine> Group<S> {
         }
     }
 
-    pub(super) fn receive_chunk(&mut self, from: MemberId, chunk: Chunk, out: &mut Outbox) {
+    /// `make` gives an empty state machine.
+    pub(super) fn receive_chunk(
+        &mut self,
+        from: MemberId,
+        chunk: Chunk,
+        make: impl FnOnce() -> S,
+        out: &mut Outbox,
+    ) {
         let (group, index) = (self.id, chunk.meta.last.index);
         let acknowledge = |received_bytes, installed| {
             let (term, index) = (chunk.term, chunk.meta.last.index);
@@ -186,6 +206,10 @@ impl<S: StateMachine> Group<S> {
             return;
         }
         if chunk.term < self.raft.standing().term || chunk.total > SNAPSHOT_BYTES_MAX {
+            return;
+        }
+        // Not acknowledged: to the sender its pieces are lost, so that it sends the first few again now and then.
+        if self.refused.as_ref().is_some_and(|refused| refused.last == chunk.meta.last) {
             return;
         }
         // The same snapshot goes on where it broke off, whoever sends it; another one starts anew.
@@ -221,9 +245,19 @@ impl<S: StateMachine> Group<S> {
             // A later one is on its way to the disk.
             return;
         }
-        self.snapshot_given = index;
         let data = std::mem::take(&mut incoming.buffer).freeze();
         let meta = chunk.meta;
+        match State::decode(data.clone(), make()) {
+            Ok(state) => self.received.insert(index, state),
+            Err(why) => {
+                self.incoming = None;
+                let why = why.to_string();
+                self.refused = Some(RefusedSnapshot { last: meta.last, why, ticks: REFUSED_TICKS });
+                return;
+            }
+        };
+        self.snapshot_given = index;
+        self.refused = None;
         out.records.push(Record::Snapshot { group, meta: meta.clone(), data: data.clone() });
         out.installs.push(Install { group, from, term: chunk.term, meta, data });
     }
@@ -239,16 +273,18 @@ impl<S: StateMachine> Group<S> {
         self.incoming = None;
         let Install { group, from, term, meta, data } = install;
         let index = meta.last.index;
+        let state = self.received.remove(&index);
+        self.received.retain(|later, _| *later > index);
         let before = self.raft.committed();
         let restore = Input::Restore { from, term, meta: meta.clone() };
         if let Ok(effects) = self.raft.step(restore) {
             if before < index && self.raft.snapshot().last == meta.last {
-                // Checked against its checksum and decoded by the code that encoded it; without its state this
-                // member must not go on.
-                if let Err(error) = self.install(meta, data) {
-                    out.fatal = Some(format!("group {}: {error}", group.0));
+                // Decoded before it went to the disk; without its state this member must not go on.
+                let Some(state) = state else {
+                    out.fatal = Some(format!("group {}: nothing was kept of a received snapshot", group.0));
                     return;
-                }
+                };
+                self.install(Snapshot { meta, data }, state);
             }
             self.carry_out(now, settings, effects, out);
         }
@@ -260,6 +296,8 @@ impl<S: StateMachine> Group<S> {
     }
 }
 
+/// How long a snapshot that was refused is not looked at again.
+const REFUSED_TICKS: u32 = 1200;
 /// Entries kept for followers at most.
 const KEPT_FOR_FOLLOWERS_MAX: u64 = 1 << 14;
 /// The largest piece, whatever the settings say: what a frame may hold.

@@ -95,6 +95,8 @@ struct Loop<S> {
     identities: VecDeque<(u64, Identity)>,
     /// Forwards that could not be sent, and to whom; the engine does not know yet.
     unsent: Vec<(MemberId, u64)>,
+    /// What the engine said last of what keeps it from doing its part.
+    trouble: Option<String>,
 }
 
 impl<S: StateMachine> Loop<S> {
@@ -108,6 +110,7 @@ impl<S: StateMachine> Loop<S> {
             next_command: 0,
             identities: VecDeque::new(),
             unsent: Vec::new(),
+            trouble: None,
         };
         this.begin(opened);
         this
@@ -119,7 +122,8 @@ impl<S: StateMachine> Loop<S> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.driver.stop.clone();
         loop {
-            let room = self.driver.queue.len() < QUEUED_MAX;
+            // A member whose disk hangs takes nothing in that would have to wait for it, and refuses it at once.
+            let room = self.driver.queue.len() < QUEUED_MAX || self.disk_hangs();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -162,8 +166,13 @@ impl<S: StateMachine> Loop<S> {
         for _ in 0..DRAIN_MAX {
             let Some(input) = next else { return };
             if let Input::Reset { incarnation, answer } = input {
+                let reset = if self.disk_hangs() {
+                    Err("the disk hangs".to_owned())
+                } else {
+                    self.reset(incarnation).await
+                };
                 // Whoever asked may have gone; it is reset all the same.
-                let _ = answer.send(self.reset(incarnation).await);
+                let _ = answer.send(reset);
             } else {
                 self.take(input);
             }
@@ -222,8 +231,28 @@ impl<S: StateMachine> Loop<S> {
         }
     }
 
+    fn disk_hangs(&self) -> bool {
+        matches!(&self.member, Member::Acts(engine) if engine.disk_hangs())
+    }
+
+    /// Told once when it comes, and once when it goes.
+    fn tell_of_trouble(&mut self) {
+        let Member::Acts(engine) = &self.member else { return };
+        let trouble = engine.trouble();
+        if trouble.is_some() == self.trouble.is_some() {
+            return;
+        }
+        match (&self.trouble, &trouble) {
+            (_, Some(trouble)) => tracing::error!("{trouble}"),
+            (Some(before), None) => tracing::info!("no longer: {before}"),
+            (None, None) => {}
+        }
+        self.trouble = trouble;
+    }
+
     fn tick(&mut self) {
         self.handle(Event::Tick);
+        self.tell_of_trouble();
         self.refuse_unsent();
         // Cancellations that found no room.
         let gone: Vec<RequestId> =
@@ -312,6 +341,7 @@ impl<S: StateMachine> Loop<S> {
                     id: identity.id,
                     cluster: identity.cluster,
                     damage: Some(damage.clone()),
+                    trouble: None,
                     short_of_space: false,
                     groups: Vec::new(),
                 }

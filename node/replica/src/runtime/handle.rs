@@ -72,6 +72,7 @@ impl Handle {
             id: identity.id,
             cluster: identity.cluster,
             damage: None,
+            trouble: None,
             short_of_space: false,
             groups: Vec::new(),
         }

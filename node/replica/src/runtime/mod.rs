@@ -30,7 +30,7 @@ mod writer;
 pub use counters::{Counted, FSYNC_BUCKETS_US, FsyncTimes};
 pub use handle::Handle;
 
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::engine::EngineSettings;
 use crate::store::{Batch, Identity, Opened, Store, StoreError, StoreSettings};
 use crate::{GroupId, StateMachine};
@@ -83,16 +83,18 @@ pub async fn start<S: StateMachine>(
     if settings.peers.as_ref().is_some_and(|peers| !peers.contains_key(&settings.ordinal)) {
         return Err(StartError::NotListed { ordinal: settings.ordinal });
     }
-    let found = open(&settings)?;
+    let disk = RealDisk::open(&settings.data)
+        .map_err(|source| StartError::Data { path: settings.data.clone(), source })?;
+    let found = open(&settings, disk)?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|source| StartError::Listen { address: settings.listen, source })?;
     launch(settings, found, listener, make)
 }
 
-fn launch<S: StateMachine>(
+fn launch<S: StateMachine, D: Disk>(
     mut settings: RuntimeSettings,
-    found: Found,
+    found: Found<D>,
     listener: TcpListener,
     make: impl Fn(GroupId) -> S + Send + 'static,
 ) -> Result<(Handle, Running), StartError> {
@@ -202,16 +204,14 @@ impl Drop for Running {
     }
 }
 
-struct Found {
-    store: Store<RealDisk>,
+struct Found<D: Disk> {
+    store: Store<D>,
     identity: Identity,
     opened: Opened,
     lock: File,
 }
 
-fn open(settings: &RuntimeSettings) -> Result<Found, StartError> {
-    let data = |source| StartError::Data { path: settings.data.clone(), source };
-    let disk = RealDisk::open(&settings.data).map_err(data)?;
+fn open<D: Disk>(settings: &RuntimeSettings, disk: D) -> Result<Found<D>, StartError> {
     let lock = lock(&settings.data)?;
     let (store, opened) = open_store(disk, settings)?;
     if let Some(found) = opened.identity.as_ref().map(|identity| identity.id.ordinal)
@@ -227,8 +227,7 @@ fn open(settings: &RuntimeSettings) -> Result<Found, StartError> {
     Ok(Found { store, identity, opened, lock })
 }
 
-fn open_store(disk: RealDisk, settings: &RuntimeSettings) -> Result<(Store<RealDisk>, Opened), StartError> {
-    use crate::disk::Disk;
+fn open_store<D: Disk>(disk: D, settings: &RuntimeSettings) -> Result<(Store<D>, Opened), StartError> {
     let total =
         disk.total_bytes().map_err(|source| StartError::Data { path: settings.data.clone(), source })?;
     let store = settings.store.clone().unwrap_or_else(|| StoreSettings::for_volume(total));
@@ -236,11 +235,11 @@ fn open_store(disk: RealDisk, settings: &RuntimeSettings) -> Result<(Store<RealD
 }
 
 /// A new volume is a new member: its incarnation is durable before anybody hears of it.
-fn be_somebody(
-    mut store: Store<RealDisk>,
+fn be_somebody<D: Disk>(
+    mut store: Store<D>,
     opened: Opened,
     settings: &RuntimeSettings,
-) -> Result<(Store<RealDisk>, Identity, Opened), StartError> {
+) -> Result<(Store<D>, Identity, Opened), StartError> {
     if opened.damage.is_some() {
         let identity = opened.identity.clone().unwrap_or_else(|| Identity::unknown(settings.ordinal));
         return Ok((store, identity, opened));
@@ -258,7 +257,7 @@ fn new_identity(ordinal: u16) -> Identity {
     Identity { id, cluster: None, groups: 0, boots: 0 }
 }
 
-fn persist(store: &mut Store<RealDisk>, identity: &Identity) -> Result<(), StoreError> {
+fn persist<D: Disk>(store: &mut Store<D>, identity: &Identity) -> Result<(), StoreError> {
     store.write(&Batch { identity: Some(identity.clone()), ..Batch::default() })?;
     store.sync()
 }

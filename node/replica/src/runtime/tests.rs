@@ -16,6 +16,8 @@ use crate::engine::{GroupChange, MemberCommand, Report};
 use crate::wire::Failure;
 use crate::{At, CorruptSnapshot, Settled};
 
+mod hanging;
+
 const GROUPS: u16 = 2;
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_secs(1);
@@ -394,7 +396,8 @@ fn live_on_a_disk_that_fails(data: &Path) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let settings = RuntimeSettings { peers: None, ..cluster_settings(1, data).remove(0) };
-        let found = open(&settings).unwrap();
+        let disk = RealDisk::open(&settings.data).unwrap();
+        let found = open(&settings, disk).unwrap();
         std::fs::remove_dir_all(&settings.data).unwrap();
         let listener = TcpListener::bind(settings.listen).await.unwrap();
         let (handle, _running) = launch(settings, found, listener, |_| Words::default()).unwrap();

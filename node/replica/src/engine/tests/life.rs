@@ -185,50 +185,56 @@ fn on_a_disk_that_is_almost_full_only_what_may_grow_is_refused() {
     assert!(net.execute(member(0), "grow").is_ok());
 }
 
-/// One follower down, and more behind than the others' logs reach back.
-fn one_far_behind() -> (Net, MemberId) {
+#[test]
+fn a_leader_whose_disk_hangs_leads_no_more_and_takes_nothing_in_until_it_gets_on() {
     let mut net = Net::founded(&[0, 1, 2]);
-    net.settings.snapshot_after_bytes = 500;
-    net.settings.keep_entries = 0;
-    net.settings.chunk_bytes = 16;
-    for ordinal in [0, 1, 2] {
-        net.crash(member(ordinal));
-        net.restart(member(ordinal));
+    let hung = net.leader(G0).unwrap();
+    net.stuck.insert(hung);
+    let id = net.begin(hung, "a");
+    let begun = net.now;
+    let patience = net.settings.disk_patience;
+    net.until("its patience is over", |net| net.now.saturating_sub(begun) > patience);
+    net.tick();
+    for group in [G0, GroupId(1)] {
+        assert_ne!(net.nodes[&hung].engine.raft(group).unwrap().standing().role, Role::Leader);
     }
-    net.until("a leader", |net| net.leader(G0).is_some());
-    let away = net.follower(G0);
-    net.crash(away);
-    // What a follower that lives is about to need stays in the log.
-    for _ in 0..2 * net.settings.raft.election_ticks {
+    assert!(net.nodes[&hung].engine.report().trouble.is_some_and(|why| why.contains("disk")));
+    let refused = net.begin(hung, "refused");
+    assert_eq!(net.answers.get(&refused), Some(&Err(Failure::Unavailable)), "at once");
+    assert!(net.command(hung, MemberCommand::Change { cluster: CLUSTER, groups: vec![] }).is_err());
+
+    net.until("another leads", |net| net.leader(G0).is_some());
+    let waits = net.nodes[&hung].batches.len();
+    let other = net.leader(G0).unwrap();
+    for count in 0..100 {
+        net.execute(other, &format!("b{count}")).unwrap();
         net.tick();
     }
-    let leader = net.leader(G0).unwrap();
-    for count in 0..50 {
-        net.execute(leader, &format!("command {count}")).unwrap();
+    assert_eq!(net.nodes[&hung].batches.len(), waits, "no more waits for the disk than did before");
+
+    net.stuck.clear();
+    net.agree();
+    assert_eq!(net.nodes[&hung].engine.report().trouble, None);
+    assert!(net.execute(hung, "c").is_ok());
+    let lines = net.lines(hung);
+    assert!(!lines.contains(&"refused".to_owned()), "{lines:?}");
+    // Replicated before its disk hung, or at the latest when it got on.
+    assert!(net.answers.contains_key(&id));
+}
+
+#[test]
+fn a_disk_that_is_slow_but_gets_on_keeps_its_leader() {
+    let mut net = Net::founded(&[0, 1, 2]);
+    let (leader, patience) = (net.leader(G0).unwrap(), net.settings.disk_patience);
+    let term = net.nodes[&leader].engine.raft(G0).unwrap().standing().term;
+    for count in 0..3 {
+        net.stuck.insert(leader);
+        net.begin(leader, &format!("{count}"));
+        let begun = net.now;
+        net.until("most of its patience", |net| net.now.saturating_sub(begun) >= patience / 4 * 3);
+        net.stuck.clear();
+        net.run();
     }
-    (net, away)
-}
-
-#[test]
-fn a_member_that_was_away_long_gets_a_snapshot_in_pieces() {
-    let (mut net, away) = one_far_behind();
-    net.restart(away);
-    net.agree();
-    assert!(net.chunks > 10, "{} pieces", net.chunks);
-    assert_eq!(net.lines(away).len(), 50);
-    net.crash(away);
-    net.restart(away);
-    net.agree();
-}
-
-#[test]
-fn a_lost_piece_is_sent_again_as_soon_as_a_later_one_tells() {
-    let (mut net, away) = one_far_behind();
-    net.lose_chunks = 2;
-    net.restart(away);
-    net.until("it is asked for a snapshot", |net| net.chunks > 0);
-    let begun = net.now;
-    net.until("it has arrived", |net| net.lines(away).len() == 50);
-    let took = net.now.saturating_sub(begun);
-    assert!(took < net.settings.tick * 10, "{took:?}");
+    let standing = net.nodes[&leader].engine.raft(G0).unwrap().standing();
+    assert_eq!((standing.role, standing.term), (Role::Leader, term));
 }

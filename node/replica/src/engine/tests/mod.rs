@@ -13,6 +13,7 @@ use crate::wire::Key;
 
 mod life;
 mod members;
+mod snapshots;
 
 const CLUSTER: u128 = 77;
 const G0: GroupId = GroupId(0);
@@ -136,8 +137,14 @@ struct Net {
     stuck: BTreeSet<MemberId>,
     short_of_space: bool,
     chunks: usize,
+    /// Where the snapshots end that pieces were of.
+    snapshots_sent: BTreeSet<(MemberId, Index)>,
     /// The next so many pieces of snapshots are lost.
     lose_chunks: usize,
+    /// What pieces of snapshots hold arrives changed.
+    garble_chunks: bool,
+    /// Acknowledgements of pieces that are on their way together arrive in the opposite order.
+    reverse_acks: bool,
 }
 
 fn member(ordinal: u16) -> MemberId {
@@ -163,7 +170,10 @@ impl Net {
             stuck: BTreeSet::new(),
             short_of_space: false,
             chunks: 0,
+            snapshots_sent: BTreeSet::new(),
             lose_chunks: 0,
+            garble_chunks: false,
+            reverse_acks: false,
         };
         for ordinal in ordinals {
             net.start(member(*ordinal), Disk::default());
@@ -231,10 +241,20 @@ impl Net {
                 node.engine.handle(self.now, Event::Synced { batch: batch.number, written });
             }
         }
-        for (from, to, message) in sent {
+        if self.reverse_acks {
+            let is_ack = |message: &PeerMessage| matches!(message, PeerMessage::SnapshotAck { .. });
+            let (acks, others): (Vec<_>, Vec<_>) =
+                sent.into_iter().partition(|(_, _, message)| is_ack(message));
+            sent = others.into_iter().chain(acks.into_iter().rev()).collect();
+        }
+        for (from, to, mut message) in sent {
             busy = true;
-            if message.is_bulk() {
+            if let PeerMessage::SnapshotChunk { group: G0, meta, data, .. } = &mut message {
                 self.chunks += 1;
+                self.snapshots_sent.insert((to, meta.last.index));
+                if self.garble_chunks {
+                    *data = vec![0xff; data.len()].into();
+                }
                 if self.lose_chunks > 0 {
                     self.lose_chunks -= 1;
                     continue;
