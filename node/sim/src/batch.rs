@@ -80,6 +80,7 @@ impl Tally {
             ("configurations", coverage.configurations, 2),
             ("damaged volumes", 100 * coverage.damaged, 2),
             ("failed syncs", 100 * coverage.failed_syncs, 5),
+            ("hung disks", 100 * coverage.hangs, 5),
             ("torn writes", 100 * coverage.torn, 5),
             ("full disks", 100 * coverage.full, 5),
             ("acknowledged operations", coverage.acknowledged, 50),
@@ -93,57 +94,5 @@ impl Tally {
         self.runs += other.runs;
         self.coverage.add(&other.coverage);
         self.failures.extend(other.failures);
-    }
-}
-
-impl Coverage {
-    fn add(&mut self, other: &Self) {
-        self.events += other.events;
-        self.elections += other.elections;
-        self.crashes += other.crashes;
-        self.wipes += other.wipes;
-        self.damaged += other.damaged;
-        self.damaged_tails += other.damaged_tails;
-        self.failed_syncs += other.failed_syncs;
-        self.torn += other.torn;
-        self.full += other.full;
-        self.refused += other.refused;
-        self.client_cuts += other.client_cuts;
-        self.cuts += other.cuts;
-        self.pauses += other.pauses;
-        self.snapshots += other.snapshots;
-        self.configurations += other.configurations;
-        self.acknowledged += other.acknowledged;
-        self.unknown += other.unknown;
-        self.undecided += other.undecided;
-    }
-}
-
-impl std::fmt::Display for Coverage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} elections, {} crashes, {} cuts, {} of clients, {} pauses, {} wiped volumes, {} damaged ({} in what \
-             nothing proves durable), {} failed syncs, {} torn writes, {} full disks ({} refusals), {} snapshots, {} \
-             configurations, {} operations acknowledged, {} of unknown outcome, {} histories undecided, {} events",
-            self.elections,
-            self.crashes,
-            self.cuts,
-            self.client_cuts,
-            self.pauses,
-            self.wipes,
-            self.damaged,
-            self.damaged_tails,
-            self.failed_syncs,
-            self.torn,
-            self.full,
-            self.refused,
-            self.snapshots,
-            self.configurations,
-            self.acknowledged,
-            self.unknown,
-            self.undecided,
-            self.events,
-        )
     }
 }

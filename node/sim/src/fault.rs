@@ -7,6 +7,7 @@ use quartet_replica::engine::MemberCommand;
 use crate::host::{Health, Trouble};
 use crate::invariant::Violation;
 use crate::operator::CLUSTER;
+use crate::profile::Stack;
 use crate::world::{Happening, World};
 
 impl World {
@@ -32,6 +33,7 @@ impl World {
             faults.fail_sync,
             faults.fill,
             faults.rot,
+            faults.hang,
         ];
         match self.rng.weighted(&weights) {
             Some(0) => self.crash_one(),
@@ -47,6 +49,7 @@ impl World {
             Some(10) => self.fail_a_sync(),
             Some(11) => self.fill_one(),
             Some(12) => self.rot_one(),
+            Some(13) => self.hang_one(),
             _ => {}
         }
         Ok(())
@@ -138,6 +141,20 @@ impl World {
         {
             host.trouble = Some(Trouble::Sync);
             self.note(|| format!("the next sync of m{ordinal} will fail"));
+        }
+    }
+
+    /// Only where the member looks after its disk: the core alone knows nothing of it.
+    fn hang_one(&mut self) {
+        if self.profile.stack == Stack::Core {
+            return;
+        }
+        let Some(ordinal) = self.any_host() else { return };
+        let for_us = self.rng.between(500_000, 8_000_000);
+        if let Some(running) = self.hosts.get_mut(&ordinal).and_then(|host| host.running.as_mut()) {
+            running.hang_us = Some(for_us);
+            self.coverage.hangs += 1;
+            self.note(|| format!("the next sync of m{ordinal} will take {for_us} us"));
         }
     }
 

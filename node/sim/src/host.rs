@@ -61,6 +61,10 @@ pub(crate) struct Running {
     /// Batches that wait for the sync under way.
     pub(crate) queued: VecDeque<Batch>,
     pub(crate) syncing: bool,
+    /// How long the next sync takes, if it is to hang.
+    pub(crate) hang_us: Option<u64>,
+    /// Ticks since the disk finished something, while something waited for it.
+    pub(crate) hung_ticks: u32,
     pub(crate) last_written: u64,
     pub(crate) last_synced: u64,
     pub(crate) written: Written,
@@ -100,6 +104,8 @@ impl Running {
             slept: Slept::default(),
             queued: VecDeque::new(),
             syncing: false,
+            hang_us: None,
+            hung_ticks: 0,
             last_written: 0,
             last_synced: 0,
             written: Written::default(),

@@ -24,6 +24,8 @@ pub enum Invariant {
     Liveness,
     /// A member takes a crash of its own for damage, or cannot start after one.
     Recovery,
+    /// A member leads although its disk has finished nothing for longer than it has patience.
+    HungDisk,
 }
 
 impl fmt::Display for Invariant {

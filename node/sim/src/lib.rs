@@ -8,6 +8,7 @@
 pub mod batch;
 mod client;
 mod core_member;
+mod coverage;
 mod fault;
 mod host;
 mod invariant;
@@ -25,6 +26,7 @@ mod rng;
 mod seam;
 mod world;
 
+pub use coverage::Coverage;
 pub use invariant::{Invariant, Violation};
 pub use profile::{BROKEN_RULES, Broken, PROFILES, Profile};
-pub use world::{Coverage, Outcome, run};
+pub use world::{Outcome, run};

@@ -1,18 +1,24 @@
 //! Watches what every member writes, says and applies, and holds it to Raft's safety properties
 //! (Raft dissertation, figure 3.2).
 
-use std::collections::{BTreeMap, VecDeque};
+mod disks;
+mod shadow;
+
+use std::collections::BTreeMap;
 
 use quartet_raft::{AppendOutcome, Body, Entry, Index, LogTime, MemberId, Message, Payload, Position, Term};
 use quartet_replica::GroupId;
 use quartet_replica::engine::Output;
-use quartet_replica::store::{Batch, Opened, Record};
+use quartet_replica::store::{Batch, Record};
 use quartet_replica::wire::PeerMessage;
 use xxhash_rust::xxh3::xxh3_64;
 
+pub(crate) use disks::Unnoticed;
+use shadow::Shadow;
+
 use crate::host::Slept;
 use crate::invariant::{Invariant, Violation};
-use crate::model::{Kept, KeptGroup};
+use crate::model::KeptGroup;
 use crate::queue::Micros;
 use crate::seam::Applied;
 
@@ -38,26 +44,6 @@ pub(crate) struct Observer {
     pub(crate) configurations: u64,
 }
 
-/// A member's disk as its batches describe it.
-#[derive(Default)]
-struct Shadow {
-    written: Kept,
-    durable: Kept,
-    unsynced: VecDeque<(u64, Vec<Record>)>,
-    /// The last batch that was synced.
-    synced: u64,
-    /// What records that are durable themselves say to have been durable.
-    proven: Kept,
-    /// Synced batches after it, and which had been synced when each was written.
-    unproven: VecDeque<(u64, Vec<Record>)>,
-    synced_when_written: BTreeMap<u64, u64>,
-    /// The same of earlier lives, as long as no record of this one is durable.
-    past: Vec<(Kept, Vec<Record>)>,
-    /// Where the log was replaced, from which index on, and in whose term: what was promised to earlier leaders
-    /// does not hold from there on.
-    cuts: BTreeMap<GroupId, Vec<(Term, Index)>>,
-}
-
 /// When a leader wrote its first entry, and how that was stamped.
 #[derive(Clone, Copy)]
 struct Office {
@@ -71,14 +57,6 @@ struct Office {
 pub(crate) struct Awake {
     pub(crate) now: Micros,
     pub(crate) slept: Slept,
-}
-
-/// What a member found on a volume that a bit was flipped on, if it noticed nothing.
-pub(crate) enum Unnoticed {
-    /// Everything.
-    Harmless,
-    /// Without the last of what was synced: nothing after it says that it was.
-    Tail,
 }
 
 /// What an entry was when it was first seen.
@@ -114,94 +92,6 @@ fn digest(entry: &Entry) -> u64 {
 impl Observer {
     pub(crate) fn new(drift_ppm: u64, step_max_us: Option<u64>) -> Self {
         Self { drift_ppm, step_max_us, ..Self::default() }
-    }
-
-    /// A bit was flipped, and the member found no damage.
-    pub(crate) fn unnoticed(&self, id: MemberId, opened: &Opened) -> Result<Unnoticed, Violation> {
-        let Some(shadow) = self.disks.get(&id) else { return Ok(Unnoticed::Harmless) };
-        let found = Kept::from_opened(opened);
-        let mut unnoticed = Unnoticed::Harmless;
-        for (group, held) in &shadow.durable.groups {
-            let found = found.groups.get(group).cloned().unwrap_or_default();
-            if shadow.explain(*group, held, &found).is_some() {
-                if !shadow.may_have_lost_its_tail(*group, &found) {
-                    let detail = format!("{id} group {} does not notice a flipped bit", group.0);
-                    return Err(Violation::new(Invariant::Durability, detail));
-                }
-                unnoticed = Unnoticed::Tail;
-            }
-        }
-        Ok(unnoticed)
-    }
-
-    /// A member is about to start from what its volume holds: some of what it wrote in order, and all that was synced.
-    pub(crate) fn started(&mut self, id: MemberId, opened: &Opened) -> Verdict {
-        if let Some(damage) = &opened.damage {
-            return broken(Invariant::Recovery, format!("{id} found damage after a crash: {damage}"));
-        }
-        let shadow = self.disks.entry(id).or_default();
-        let found = Kept::from_opened(opened);
-        for (group, found) in &found.groups {
-            let index = found.snapshot.last.index;
-            if index > Index(0) && self.images.get(&(*group, index)) != Some(&xxh3_64(&found.data)) {
-                let detail = format!("{id} group {} found another snapshot at {index:?}", group.0);
-                return broken(Invariant::Durability, detail);
-            }
-        }
-        for (group, held) in &shadow.durable.groups {
-            let found = found.groups.get(group).cloned().unwrap_or_default();
-            if let Some(detail) = shadow.explain(*group, held, &found) {
-                return broken(Invariant::Durability, format!("{id} group {}: {detail}", group.0));
-            }
-        }
-        // A lone voter elects itself at once. If its disk then has lost the term, so that it may have the same one
-        // again, what it wrote in it has never left it.
-        let lost = |group: &GroupId, term: &Term| {
-            found.groups.get(group).is_none_or(|kept| kept.hard_state.term < *term)
-        };
-        self.entries.retain(|(group, _, term), (_, sole)| *sole != Some(id) || !lost(group, term));
-        let leaders = &self.leaders;
-        self.offices.retain(|at, office| office.of != id || leaders.contains_key(at) || !lost(&at.0, &at.1));
-        let before = std::mem::take(shadow);
-        let late = before.unproven.into_iter().chain(before.unsynced);
-        let mut past = before.past;
-        past.push((before.proven, late.flat_map(|(_, records)| records).collect()));
-        *shadow = Shadow {
-            written: found.clone(),
-            proven: found.clone(),
-            durable: found,
-            past,
-            ..Shadow::default()
-        };
-        Ok(())
-    }
-
-    pub(crate) fn synced(&mut self, id: MemberId, batch: u64) {
-        let Some(shadow) = self.disks.get_mut(&id) else { return };
-        while let Some((number, records)) = shadow.unsynced.pop_front_if(|(number, _)| *number <= batch) {
-            for record in &records {
-                shadow.durable.apply(record);
-            }
-            let before = shadow.synced_when_written.remove(&number).unwrap_or(0);
-            // The identity has a file of its own, which says nothing of the log.
-            if !records.is_empty() {
-                shadow.past.clear();
-                while let Some((_, proven)) = shadow.unproven.pop_front_if(|(number, _)| *number <= before) {
-                    for record in &proven {
-                        shadow.proven.apply(record);
-                    }
-                }
-            }
-            shadow.unproven.push_back((number, records));
-        }
-        shadow.synced = batch.max(shadow.synced);
-    }
-
-    /// The store has been given the batch: from now on it may be on the disk.
-    pub(crate) fn handed_over(&mut self, id: MemberId, batch: u64) {
-        if let Some(shadow) = self.disks.get_mut(&id) {
-            shadow.synced_when_written.insert(batch, shadow.synced);
-        }
     }
 
     pub(crate) fn output(&mut self, id: MemberId, output: &Output, awake: Awake) -> Verdict {
@@ -477,69 +367,4 @@ impl Observer {
         }
         Ok(())
     }
-}
-
-impl Shadow {
-    /// Whether `found` is what was proven durable and some of what was written since, in order.
-    fn may_have_lost_its_tail(&self, group: GroupId, found: &KeptGroup) -> bool {
-        let since = self.unproven.iter().chain(&self.unsynced).flat_map(|(_, records)| records);
-        is_reached(group, &self.proven, since, found)
-            || self.past.iter().any(|(proven, since)| is_reached(group, proven, since.iter(), found))
-    }
-
-    /// What is wrong with `found` if no prefix of the unsynced records explains it.
-    fn explain(&self, group: GroupId, durable: &KeptGroup, found: &KeptGroup) -> Option<String> {
-        let mut base = Kept::default();
-        base.groups.insert(group, durable.clone());
-        if is_reached(group, &base, self.unsynced.iter().flat_map(|(_, records)| records), found) {
-            return None;
-        }
-        Some(format!(
-            "synced up to {:?} with {:?} and snapshot {:?}, found {:?} with {:?} and snapshot {:?}",
-            durable.last(),
-            durable.hard_state,
-            durable.snapshot.last,
-            found.last(),
-            found.hard_state,
-            found.snapshot.last,
-        ))
-    }
-}
-
-/// Whether some of the records, in order, lead from `base` to `found`.
-fn is_reached<'a>(
-    group: GroupId,
-    base: &Kept,
-    since: impl Iterator<Item = &'a Record>,
-    found: &KeptGroup,
-) -> bool {
-    let mut candidate = Kept::default();
-    candidate.groups.insert(group, base.groups.get(&group).cloned().unwrap_or_default());
-    let mut records = since.filter(|record| record_group(record) == group);
-    loop {
-        if candidate.groups.get(&group).is_some_and(|kept| explains(kept, found)) {
-            return true;
-        }
-        let Some(record) = records.next() else { return false };
-        candidate.apply(record);
-    }
-}
-
-fn record_group(record: &Record) -> GroupId {
-    match record {
-        Record::HardState { group, .. } | Record::Entries { group, .. } | Record::Snapshot { group, .. } => {
-            *group
-        }
-    }
-}
-
-/// A snapshot is durable by itself: it may have come to the disk before the log that was written before it.
-fn explains(kept: &KeptGroup, found: &KeptGroup) -> bool {
-    let from = found.snapshot.last.index;
-    if found.hard_state != kept.hard_state || from < kept.snapshot.last.index {
-        return false;
-    }
-    let after: Vec<&Entry> = kept.entries.iter().filter(|entry| entry.index > from).collect();
-    let follows = kept.term_at(from) == Some(found.snapshot.last.term);
-    found.entries.iter().eq(after.iter().copied().filter(|_| follows))
 }

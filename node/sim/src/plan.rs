@@ -58,6 +58,7 @@ impl Plan {
             key_lifetime: Duration::from_mins(10),
             time_step_max: Duration::from_millis(rng.between(200, 1500)),
             chunk_bytes: usize::try_from(rng.between(16, 512)).unwrap_or(16),
+            disk_patience: 12 * tick,
             broken: match broken {
                 Some(Broken::Engine(rule)) => Some(rule),
                 _ => None,

@@ -39,6 +39,8 @@ pub(crate) struct Faults {
     /// The power goes in the middle of a write.
     pub(crate) tear: u32,
     pub(crate) fail_sync: u32,
+    /// A sync takes so long that the disk counts as hanging.
+    pub(crate) hang: u32,
     pub(crate) fill: u32,
     /// A bit of what is durable flips.
     pub(crate) rot: u32,
@@ -56,6 +58,7 @@ const NONE: Faults = Faults {
     cut_clients: 0,
     tear: 0,
     fail_sync: 0,
+    hang: 0,
     fill: 0,
     rot: 0,
 };
@@ -101,10 +104,12 @@ const EVERYTHING: Faults = Faults {
     cut_clients: 2,
     tear: 1,
     fail_sync: 1,
+    hang: 1,
     fill: 1,
     rot: 1,
 };
-const DISKS: Faults = Faults { crash: 2, tear: 4, fail_sync: 3, fill: 3, rot: 4, cut_clients: 1, ..NONE };
+const DISKS: Faults =
+    Faults { crash: 2, tear: 4, fail_sync: 3, hang: 3, fill: 3, rot: 4, cut_clients: 1, ..NONE };
 
 pub const PROFILES: &[Profile] = &[
     CORE,
@@ -135,7 +140,7 @@ pub enum Broken {
 }
 
 /// By the names that `--broken` takes.
-pub const BROKEN_RULES: [(&str, Broken); 14] = [
+pub const BROKEN_RULES: [(&str, Broken); 15] = [
     ("vote-for-stale-log", Broken::Raft(BrokenRule::VoteForStaleLog)),
     ("vote-twice", Broken::Raft(BrokenRule::VoteTwice)),
     ("commit-without-quorum", Broken::Raft(BrokenRule::CommitWithoutQuorum)),
@@ -150,4 +155,5 @@ pub const BROKEN_RULES: [(&str, Broken); 14] = [
     ("engine-promise-before-sync", Broken::Engine(EngineRule::PromiseBeforeSync)),
     ("answer-before-applied", Broken::Engine(EngineRule::AnswerBeforeApplied)),
     ("number-lives-alike", Broken::Engine(EngineRule::NumberLivesAlike)),
+    ("lead-on-hung-disk", Broken::Engine(EngineRule::LeadOnHungDisk)),
 ];

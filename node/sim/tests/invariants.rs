@@ -129,6 +129,11 @@ fn lives_of_a_member_that_number_their_requests_alike_are_noticed() {
     bites("number-lives-alike", &["crashes"], &[Invariant::Linearizability]);
 }
 
+#[test]
+fn a_leader_that_goes_on_while_its_disk_hangs_is_noticed() {
+    bites("lead-on-hung-disk", &["disks"], &[Invariant::HungDisk]);
+}
+
 /// What `cargo e2e test` runs.
 #[test]
 fn three_hundred_seeds_run_every_profile() {
