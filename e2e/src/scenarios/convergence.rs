@@ -31,12 +31,11 @@ const ROLLED: &str = "example.com/rolled";
 
 /// A founding, a growth, a shrinking, a rollout and a hibernation, all under way at once.
 pub(super) async fn killed_at_random(stage: Stage) -> Result<()> {
-    let made = try_join_all([
-        Stand::make(&stage, "grows", 1),
-        Stand::make(&stage, "shrinks", 3),
-        Stand::make(&stage, "rolls", 3),
-        Stand::make(&stage, "sleeps", 1),
-    ]);
+    let made = try_join_all(
+        [("grows", 1), ("shrinks", 3), ("rolls", 3), ("sleeps", 1)]
+            .into_iter()
+            .map(|(name, replicas)| Stand::make(&stage, name, replicas)),
+    );
     let made = made.await?;
     let [grows, shrinks, rolls, sleeps] = made.as_slice() else { anyhow::bail!("four clusters") };
 
