@@ -74,17 +74,6 @@ impl Stage {
         objects::apply(&self.client, &self.namespace, yaml).await
     }
 
-    /// Waits until the resource's condition Ready speaks of its current generation.
-    pub async fn wait_ready(&self, kind: &str, name: &str, deadline: Duration) -> Result<DynamicObject> {
-        let api = self.resources(kind);
-        until(&format!("{kind} {name} Ready"), deadline, async || {
-            let live = api.get(name).await?;
-            objects::ready(&live)?;
-            Ok(live)
-        })
-        .await
-    }
-
     pub async fn pods(&self, labels: &str) -> Result<Vec<Pod>> {
         Ok(self.api::<Pod>().list(&ListParams::default().labels(labels)).await?.items)
     }

@@ -31,3 +31,40 @@ pub async fn unless_told(work: impl Future<Output = Result<ExitCode>>) -> Result
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    struct Held<'a>(&'a AtomicBool);
+
+    impl Drop for Held<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_run_holds_is_dropped_when_it_is_told_to_stop() {
+        let dropped = AtomicBool::new(false);
+        let held = Held(&dropped);
+        let code = unless_told(async {
+            let _held = held;
+            kill_process(getpid(), Signal::HUP)?;
+            std::future::pending().await
+        });
+        let code = code.await.unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(129)));
+        assert!(dropped.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_ends_by_itself_says_how() {
+        let code = unless_told(async { Ok(ExitCode::from(3)) }).await.unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(3)));
+    }
+}

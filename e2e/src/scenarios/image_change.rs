@@ -1,11 +1,12 @@
 //! A rolling change of the image under load: one member at a time, and each time the one that leads least of those
 //! that are still to go.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use kube::ResourceExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use quartet_crds::sync_cluster::{OperationKind, SyncCluster};
@@ -36,17 +37,21 @@ pub(super) async fn rolled(stage: Stage) -> Result<()> {
     let before: BTreeSet<_> = cluster.pods().await?.iter().filter_map(ResourceExt::uid).collect();
     let image = stage.images.as_ref().context("images of our own")?.node_next.to_string();
 
-    let (started, mut order) = (Instant::now(), Order::default());
+    let (started, order) = (Instant::now(), Order::default());
     let change = async {
         cluster.change(json!({"image": image})).await?;
         all_rolled(&cluster, &before).await
     };
     tokio::select! {
         changed = change => changed?,
-        ended = order.watch(&cluster) => ended.and_then(|()| bail!("the watch ended")).context("watch the order")?,
+        judged = order.watch(&cluster) => judged.context("watch the order")?,
     }
     println!("    rolled in {:.1} s: {}", started.elapsed().as_secs_f64(), order.told());
-    ensure!(order.decided.len() == usize::from(MEMBERS), "not every restart was seen: {}", order.told());
+    ensure!(
+        order.decided.borrow().len() == usize::from(MEMBERS),
+        "not every restart was seen: {}",
+        order.told()
+    );
     for pod in cluster.pods().await? {
         let spec = pod.spec.context("a pod's spec")?;
         let same = spec.containers.iter().all(|container| container.image.as_ref() == Some(&image));
@@ -79,61 +84,69 @@ type Led = BTreeMap<u16, usize>;
 /// Which members were restarted, in order, and who led how much when it was decided.
 #[derive(Default)]
 struct Order {
-    recent: VecDeque<(Instant, Led)>,
-    decided: Vec<(u16, Led)>,
+    recent: RefCell<VecDeque<(Instant, Led)>>,
+    decided: RefCell<Vec<(u16, Led)>>,
 }
 
 impl Order {
-    /// Looks at who leads all the while, and judges each restart as the operator records it. Never ends by itself.
-    async fn watch(&mut self, cluster: &Cluster) -> Result<()> {
-        let config = watcher::Config::default().fields(&format!("metadata.name={}", cluster.name));
-        let changes = watcher(cluster.api(), config).default_backoff().applied_objects();
-        let mut changes = std::pin::pin!(changes.fuse());
+    /// Judges each restart as the operator records it, by who led shortly before. Never ends by itself.
+    async fn watch(&self, cluster: &Cluster) -> Result<()> {
+        let looks = async {
+            self.look(cluster).await;
+            Ok(())
+        };
+        tokio::try_join!(looks, self.judge(cluster)).map(drop)
+    }
+
+    async fn look(&self, cluster: &Cluster) {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                biased;
-                change = changes.try_next() => match change.context("watch the SyncCluster")? {
-                    Some(live) => self.note(&live)?,
-                    None => return Ok(()),
-                },
-                _ = looks.tick() => {
-                    // Without a leader of every partition nothing is decided.
-                    if let Ok(leaders) = cluster.leaders().await {
-                        self.recent.push_back((Instant::now(), count(&leaders)));
-                    }
-                    self.recent.retain(|(when, _)| when.elapsed() <= DECIDES_WITHIN);
-                }
-            }
+            let asked = looks.tick().await.into_std();
+            // Without a leader of every partition nothing is decided.
+            let leaders = cluster.leaders().await;
+            let mut recent = self.recent.borrow_mut();
+            recent.extend(leaders.iter().map(|leaders| (asked, count(leaders))));
+            recent.retain(|(when, _)| when.elapsed() <= DECIDES_WITHIN);
         }
     }
 
-    fn note(&mut self, live: &SyncCluster) -> Result<()> {
+    async fn judge(&self, cluster: &Cluster) -> Result<()> {
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", cluster.name));
+        let changes = watcher(cluster.api(), config).default_backoff().applied_objects();
+        let mut changes = std::pin::pin!(changes);
+        while let Some(change) = changes.next().await {
+            // A watch that broke is taken up again; what it missed is missing in the end.
+            if let Ok(live) = change {
+                self.note(&live)?;
+            }
+        }
+        bail!("the watch ended")
+    }
+
+    fn note(&self, live: &SyncCluster) -> Result<()> {
         let operation = live.status.as_ref().and_then(|status| status.operation.as_ref());
         let restart = operation.filter(|operation| operation.kind == OperationKind::Restart);
         let Some(member) = restart.and_then(|restart| restart.members.first()) else { return Ok(()) };
         let chosen = u16::try_from(member.ordinal)?;
-        if self.decided.iter().any(|(earlier, _)| *earlier == chosen) {
+        let mut decided = self.decided.borrow_mut();
+        let is_decided = |member: u16| decided.iter().any(|(earlier, _)| *earlier == member);
+        if is_decided(chosen) {
             return Ok(());
         }
-        let others: Vec<_> =
-            (0..MEMBERS).filter(|other| *other != chosen && !self.is_decided(*other)).collect();
-        let (_, last) = self.recent.back().context("nobody was seen to lead before the restart")?;
-        let right = self.recent.iter().find(|(_, led)| leads_least(chosen, &others, led));
-        let Some((_, led)) = right else {
+        let others: Vec<_> = (0..MEMBERS).filter(|other| *other != chosen && !is_decided(*other)).collect();
+        let recent = self.recent.borrow();
+        let (_, last) = recent.back().context("nobody was seen to lead before the restart")?;
+        let Some((_, led)) = recent.iter().find(|(_, led)| leads_least(chosen, &others, led)) else {
             bail!("member {chosen} is restarted before {others:?}, though it leads more: {last:?}")
         };
-        self.decided.push((chosen, led.clone()));
+        decided.push((chosen, led.clone()));
         Ok(())
     }
 
-    fn is_decided(&self, member: u16) -> bool {
-        self.decided.iter().any(|(earlier, _)| *earlier == member)
-    }
-
     fn told(&self) -> String {
-        let each = self.decided.iter().map(|(member, led)| format!("{member} while {led:?} were led"));
+        let decided = self.decided.borrow();
+        let each = decided.iter().map(|(member, led)| format!("{member} while {led:?} were led"));
         each.collect::<Vec<_>>().join(", then ")
     }
 }
