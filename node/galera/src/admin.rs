@@ -76,7 +76,10 @@ fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<Json<T>, Refusal> {
 }
 
 impl Admin {
-    async fn tell(&self, command: impl FnOnce(oneshot::Sender<Answer>) -> Command) -> Result<Json<Value>, Refusal> {
+    async fn tell(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Answer>) -> Command,
+    ) -> Result<Json<Value>, Refusal> {
         let (reply, answer) = oneshot::channel();
         let gone = || Refusal::unavailable("stopping", "the member stops");
         self.commands.send(command(reply)).await.map_err(|_| gone())?;

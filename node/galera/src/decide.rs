@@ -13,11 +13,15 @@ use uuid::Uuid;
 
 /// A Primary component is seen elsewhere for so long without taking this server in: merging needs less.
 pub const UNMERGED_MAX: Duration = Duration::from_secs(10);
+/// An eviction has done its work in a fraction of that. Left in force, whoever was evicted is waited for in every later
+/// change of the group, which then takes seconds in which nobody can write (measured).
+pub const EVICTED_MAX: Duration = Duration::from_millis(500);
 /// A server that lost its provider (voted out, evicted) does not come back to it.
 pub const DISCONNECTED_MAX: Duration = Duration::from_secs(2);
 
 /// What is known at one moment.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each looked at by itself")]
 pub struct View<'a> {
     pub ordinal: u16,
     pub phase: Phase,
@@ -30,6 +34,8 @@ pub struct View<'a> {
     pub may_start: bool,
     /// Databases or users are not known to be as the settings say.
     pub schema_due: bool,
+    /// Evictions are in force, for so long.
+    pub evicted_for: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,8 @@ pub enum Action {
     /// The running server forms the Primary component.
     Promote,
     Evict(Uuid),
+    /// Takes all evictions back.
+    Unevict,
     Restart(Restart),
     ApplySchema,
     Stop,
@@ -184,6 +192,9 @@ fn run(view: &View, link: Link) -> Action {
     {
         return Action::Evict(*dead);
     }
+    if view.evicted_for.is_some_and(|since| since >= EVICTED_MAX) && link != Link::Starting {
+        return Action::Unevict;
+    }
     let elsewhere = view.peers.iter().any(|peer| peer.primary().is_some());
     match link {
         Link::Disconnected { for_at_least } if for_at_least >= DISCONNECTED_MAX => {
@@ -249,8 +260,9 @@ pub fn accept(grant: &Bootstrap, own: Own, phase: Phase, peers: &[Peer]) -> Resu
     }
     let position = match phase {
         Phase::Empty => None,
-        Phase::Stopped(position) => Some(position),
-        Phase::Running(Link::NonPrimary { position: Some(position), .. }) => Some(position),
+        Phase::Stopped(position) | Phase::Running(Link::NonPrimary { position: Some(position), .. }) => {
+            Some(position)
+        }
         Phase::Running(Link::NonPrimary { position: None, .. }) => return Err(Refused::Position(None)),
         _ => return Err(Refused::State),
     };

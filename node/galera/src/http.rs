@@ -1,6 +1,5 @@
 //! Refusals, the operator's token, and servers that end when they are told to.
 
-use std::future::Future;
 use std::path::Path;
 
 use axum::Json;
@@ -55,17 +54,11 @@ pub(crate) async fn check_token(file: &Path, authorization: Option<&HeaderValue>
 }
 
 /// Serves until it is told to end.
-pub(crate) fn serve(
-    listener: TcpListener,
-    router: axum::Router,
-    mut end: watch::Receiver<bool>,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        let ended = async move {
-            let _ = end.wait_for(|end| *end).await;
-        };
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(ended).await {
-            tracing::error!(%error, "the HTTP server has ended");
-        }
+pub(crate) async fn serve(listener: TcpListener, router: axum::Router, mut end: watch::Receiver<bool>) {
+    let ended = async move {
+        let _ = end.wait_for(|end| *end).await;
+    };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(ended).await {
+        tracing::error!(%error, "the HTTP server has ended");
     }
 }

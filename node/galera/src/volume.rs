@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use quartet_client::galera::{Position, Sst};
 use rustix::fs::{FlockOperation, flock, statvfs, syncfs};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 #[derive(Debug, thiserror::Error)]
@@ -158,9 +158,9 @@ impl Volume {
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, VolumeError> {
         let path = self.manager.join(name);
         match fs::read(&path) {
-            Ok(text) => {
-                serde_json::from_slice(&text).map(Some).map_err(|source| VolumeError::Unreadable { path, source })
-            }
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|source| VolumeError::Unreadable { path, source }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(VolumeError::Read { path, source }),
         }

@@ -7,7 +7,7 @@ use super::*;
 const OURS: Uuid = Uuid::from_u128(7);
 const OTHERS: Uuid = Uuid::from_u128(8);
 const DEAD: Uuid = Uuid::from_u128(99);
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 fn at(cluster: Uuid, seqno: u64) -> Position {
     Position { cluster, seqno }
@@ -88,6 +88,7 @@ fn for_each_view(mut look: impl FnMut(&View, Action)) -> usize {
                         stopping: flag(1),
                         may_start: flag(2),
                         schema_due: flag(3),
+                        evicted_for: None,
                     };
                     look(&view, decide(&view));
                     looked += 1;
@@ -115,8 +116,7 @@ fn a_primary_component_is_formed_by_a_grant_alone_and_never_beside_one_that_is_s
         assert!(!a_primary_is_seen(view), "{view:?}");
         assert!(!view.stopping, "{view:?}");
         match (&action, view.phase) {
-            (Action::Found, Phase::Empty)
-            | (Action::Promote, Phase::Running(Link::NonPrimary { .. })) => {}
+            (Action::Found, Phase::Empty) | (Action::Promote, Phase::Running(Link::NonPrimary { .. })) => {}
             (Action::Bootstrap(from), Phase::Stopped(own)) => assert_eq!(*from, own),
             other => panic!("{other:?}"),
         }
@@ -155,9 +155,10 @@ fn a_server_joins_only_who_is_seen_to_be_primary_and_with_a_history_that_is_its_
 #[test]
 fn whoever_can_join_does_once_the_pause_is_over() {
     for_each_view(|view, action| {
-        let reachable = view.peers.iter().any(|peer| {
-            peer.address.is_some() && peer.report.as_ref().is_some_and(|report| report.primary)
-        });
+        let reachable = view
+            .peers
+            .iter()
+            .any(|peer| peer.address.is_some() && peer.report.as_ref().is_some_and(|report| report.primary));
         let ours = view.peers.iter().all(|peer| {
             peer.report.as_ref().and_then(|report| report.position).is_none_or(|at| at.cluster == OURS)
         });
@@ -184,6 +185,26 @@ fn only_who_is_proven_dead_is_evicted_and_only_by_a_server_that_answers() {
         }
     });
     assert!(evicted > 1000);
+}
+
+#[test]
+fn evictions_are_taken_back_once_they_have_done_their_work() {
+    // Whoever is evicted is looked for in every later change of the group, which then takes seconds.
+    let mut taken_back = 0;
+    for_each_view(|view, action| {
+        let now = decide(&View { evicted_for: Some(Duration::ZERO), ..view.clone() });
+        assert_eq!(now, action, "too early to matter");
+        let later = decide(&View { evicted_for: Some(EVICTED_MAX), ..view.clone() });
+        if later == Action::Unevict {
+            taken_back += 1;
+            assert!(matches!(view.phase, Phase::Running(link) if link != Link::Starting));
+        } else {
+            assert_eq!(later, action);
+            let quiet = matches!(view.phase, Phase::Running(Link::Primary { .. } | Link::NonPrimary { .. }));
+            assert!(!quiet || action != Action::Wait(Waiting::Nothing), "{view:?}");
+        }
+    });
+    assert!(taken_back > 1000);
 }
 
 #[test]
@@ -249,6 +270,7 @@ fn donors_are_those_that_do_not_give_yet_and_the_writer_last() {
         stopping: false,
         may_start: true,
         schema_due: false,
+        evicted_for: None,
     };
     let Action::Join(join) = decide(&view) else { panic!() };
     assert_eq!(join.donors, [3, 2, 0, 4]);
@@ -263,7 +285,9 @@ fn grants() -> Vec<Bootstrap> {
     let mut all = Vec::new();
     for incarnation in [INCARNATION, OTHERS] {
         for run in [RUN, OTHERS] {
-            for position in [None, Some(at(OURS, 4)), Some(at(OURS, 5)), Some(at(OURS, 6)), Some(at(OTHERS, 5))] {
+            for position in
+                [None, Some(at(OURS, 4)), Some(at(OURS, 5)), Some(at(OURS, 6)), Some(at(OTHERS, 5))]
+            {
                 all.push(Bootstrap { operation: OPERATION, incarnation, run, position });
             }
         }
@@ -315,7 +339,8 @@ fn of_three_members_that_wait_a_grant_is_taken_by_none_but_the_one_it_names() {
             run: named.run,
             position: Some(at(OURS, 5)),
         };
-        let takers = members.iter().filter(|own| accept(&grant, **own, Phase::Stopped(at(OURS, 5)), &[]).is_ok());
+        let takers =
+            members.iter().filter(|own| accept(&grant, **own, Phase::Stopped(at(OURS, 5)), &[]).is_ok());
         assert_eq!(takers.count(), 1);
     }
 }

@@ -18,7 +18,10 @@ use saved::Saved;
 pub enum Found {
     Empty,
     /// `doubt`: what else was found, and not believed.
-    Data { position: Position, doubt: Option<String> },
+    Data {
+        position: Position,
+        doubt: Option<String>,
+    },
     /// The data counts for nothing; why, for a human.
     Unusable(String),
 }
@@ -35,6 +38,7 @@ pub enum ExamineError {
 
 /// What can be seen without starting anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not, whatever the others are")]
 struct Signs {
     founding: bool,
     joining: Option<Joining>,
@@ -52,7 +56,8 @@ enum Look {
     Unusable(&'static str),
 }
 
-const INTERRUPTED: &str = "a transfer of data was interrupted: what it has left is neither the old nor the new state";
+const INTERRUPTED: &str =
+    "a transfer of data was interrupted: what it has left is neither the old nor the new state";
 const GIVEN_UP: &str = "Galera has marked this data as inconsistent with the others'";
 const NO_TABLESPACE: &str = "the data directory holds files, but not those of the storage engine";
 
@@ -67,7 +72,8 @@ fn look(signs: &Signs) -> Look {
     if replaced {
         return Look::Unusable(INTERRUPTED);
     }
-    if signs.saved.and_then(|saved| saved.cluster).is_some_and(|cluster| cluster.is_nil()) && !signs.founding {
+    if signs.saved.and_then(|saved| saved.cluster).is_some_and(|cluster| cluster.is_nil()) && !signs.founding
+    {
         return Look::Unusable(GIVEN_UP);
     }
     if !signs.system_tablespace && !signs.founding {
@@ -84,7 +90,9 @@ fn doubt(saved: Option<Saved>, position: Position) -> Option<String> {
         return Some(format!("grastate.dat names another history, {cluster}: not believed"));
     }
     let ahead = saved.seqno.filter(|seqno| u64::try_from(*seqno).is_ok_and(|seqno| seqno > position.seqno));
-    ahead.map(|seqno| format!("grastate.dat claims seqno {seqno}, the data ends at {}: not believed", position.seqno))
+    ahead.map(|seqno| {
+        format!("grastate.dat claims seqno {seqno}, the data ends at {}: not believed", position.seqno)
+    })
 }
 
 /// Takes as long as the storage engine needs to recover.
@@ -151,8 +159,8 @@ mod tests {
         Signs { system_tablespace: true, ..Signs::default() }
     }
 
-    fn joining(sst: Sst, from: Option<Position>) -> Option<Joining> {
-        Some(Joining { sst, from })
+    fn joining(sst: Sst, from: Option<Position>) -> Joining {
+        Joining { sst, from }
     }
 
     #[test]
@@ -166,10 +174,10 @@ mod tests {
         for signs in [
             Signs { transfer_marker: true, ..sound() },
             Signs { transfer_folder: true, ..sound() },
-            Signs { joining: joining(Sst::Mariabackup, None), ..sound() },
-            Signs { joining: joining(Sst::Rsync, old), ..sound() },
-            Signs { joining: joining(Sst::Mariabackup, old), transfer_folder: true, ..sound() },
-            Signs { joining: joining(Sst::Mariabackup, old), ..Signs::default() },
+            Signs { joining: Some(joining(Sst::Mariabackup, None)), ..sound() },
+            Signs { joining: Some(joining(Sst::Rsync, old)), ..sound() },
+            Signs { joining: Some(joining(Sst::Mariabackup, old)), transfer_folder: true, ..sound() },
+            Signs { joining: Some(joining(Sst::Mariabackup, old)), ..Signs::default() },
         ] {
             assert_eq!(look(&signs), Look::Unusable(INTERRUPTED), "{signs:?}");
         }
@@ -178,14 +186,22 @@ mod tests {
     #[test]
     fn a_join_that_was_cut_off_before_anything_was_replaced_leaves_the_data_as_it_was() {
         // The server's marker is there from the start of its script, whether anything is transferred or not.
-        let cut = Signs { joining: joining(Sst::Mariabackup, Some(position(3))), transfer_marker: true, ..sound() };
+        let cut = Signs {
+            joining: Some(joining(Sst::Mariabackup, Some(position(3)))),
+            transfer_marker: true,
+            ..sound()
+        };
         assert_eq!(look(&cut), Look::Recover);
     }
 
     #[test]
     fn what_galera_gave_up_is_unusable_and_what_it_claims_is_not_believed() {
         let saved = |cluster: u128, seqno| {
-            Some(Saved { cluster: Some(Uuid::from_u128(cluster)), seqno: Some(seqno), safe_to_bootstrap: true })
+            Some(Saved {
+                cluster: Some(Uuid::from_u128(cluster)),
+                seqno: Some(seqno),
+                safe_to_bootstrap: true,
+            })
         };
         assert_eq!(look(&Signs { saved: saved(0, -1), ..sound() }), Look::Unusable(GIVEN_UP));
         assert_eq!(look(&Signs { saved: saved(8, 99), ..sound() }), Look::Recover);

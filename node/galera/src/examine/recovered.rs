@@ -38,7 +38,8 @@ mod tests {
 2026-11-21 13:51:52 0 [Note] Crash table recovery finished.
 2026-11-21 13:51:52 0 [Note] WSREP: Recovered position: 7bec1de7-e5b2-11f1-8da7-aa0419e22e6c:1
 ";
-    const NEVER: &str = "2026-11-21 13:51:55 0 [Note] WSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1";
+    const NEVER: &str =
+        "2026-11-21 13:51:55 0 [Note] WSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1";
     const DAMAGED: &str = "\
 2026-11-21 13:51:56 0 [ERROR] InnoDB: Invalid log header checksum
 2026-11-21 13:51:56 0 [ERROR] InnoDB: Plugin initialization aborted with error Data structure corruption

@@ -29,7 +29,9 @@ pub fn read(text: &str) -> Saved {
 /// and no sequence number of its own.
 pub fn write(cluster: Uuid, safe_to_bootstrap: bool) -> String {
     let safe = u8::from(safe_to_bootstrap);
-    format!("# GALERA saved state\nversion: 2.1\nuuid:    {cluster}\nseqno:   -1\nsafe_to_bootstrap: {safe}\n")
+    format!(
+        "# GALERA saved state\nversion: 2.1\nuuid:    {cluster}\nseqno:   -1\nsafe_to_bootstrap: {safe}\n"
+    )
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::server::status::Status;
 use crate::volume::Identity;
 
 /// A server that has answered before, and does not for so long, hangs.
-const HUNG_AFTER: Duration = Duration::from_secs(60);
+const HUNG_AFTER: Duration = Duration::from_mins(1);
 /// Starts that fail in a row while there is somebody to join.
 const FAILURES: u32 = 3;
 const CONNECTIONS_OF_OURS: u32 = 1;
@@ -117,7 +117,9 @@ impl Manager {
             message: self.message(state, face.hung.as_deref()),
             position,
             server,
-            transferred_bytes: life.and_then(|life| life.transferred).filter(|_| state == MemberState::Joining),
+            transferred_bytes: life
+                .and_then(|life| life.transferred)
+                .filter(|_| state == MemberState::Joining),
             draining,
             granted: self.granted,
             schema: self.schema.report(),
@@ -151,14 +153,15 @@ impl Manager {
     /// Only who is Primary and Synced. A donor serves while nobody else does: mariabackup leaves it free to.
     fn route(&self, now: Instant, said: Option<&Said>, sst: Sst) -> Route {
         let Some(said) = said.filter(|said| now - said.at <= FRESH) else { return Route::No };
-        let settled = self.state.life().is_some_and(|life| life.settled && life.told_to_end.is_none());
+        let settled = self.state.life().is_some_and(|life| life.is_settled() && life.told_to_end.is_none());
         let synced = said.status.is_synced();
-        let lone_donor = said.status.is_donor()
-            && said.status.is_ready()
-            && sst == Sst::Mariabackup
-            && self.peers.now().iter().all(|peer| {
-                peer.report.as_ref().is_none_or(|report| report.state != MemberState::Synced)
-            });
+        let lone_donor =
+            said.status.is_donor()
+                && said.status.is_ready()
+                && sst == Sst::Mariabackup
+                && self.peers.now().iter().all(|peer| {
+                    peer.report.as_ref().is_none_or(|report| report.state != MemberState::Synced)
+                });
         match settled && (synced || lone_donor) {
             false => Route::No,
             true if self.draining.is_on(now) => Route::Drain,
@@ -193,7 +196,7 @@ impl Manager {
 }
 
 fn running(life: &Life, status: Option<&Status>) -> MemberState {
-    let Some(status) = status.filter(|_| life.settled) else {
+    let Some(status) = status.filter(|_| life.is_settled()) else {
         return if life.founding { MemberState::Initialising } else { MemberState::Joining };
     };
     if status.is_synced() {

@@ -1,9 +1,9 @@
 //! Grants: taken once everybody who answers has been asked, at that moment.
 
 use quartet_client::galera::Bootstrap;
+use std::time::Instant;
 use tokio::sync::oneshot;
 use uuid::Uuid;
-use std::time::Instant;
 
 use super::{Event, Manager};
 use crate::decide::{self, Own, Phase, Refused};

@@ -1,5 +1,6 @@
 //! One life of the server: from its start to its end.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use quartet_client::galera::Position;
@@ -8,6 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::decide::Link;
 use crate::server::Server;
+use crate::server::config::{PORT, host};
 use crate::server::sql::{Probe, Sql};
 use crate::server::status::Status;
 
@@ -33,18 +35,25 @@ enum Standing {
     Disconnected,
 }
 
+/// Of what was under way when the server was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Markers {
+    There,
+    Going,
+    Gone,
+}
+
 pub(super) struct Life {
     pub(super) server: Server,
     pub(super) sql: Sql,
     pub(super) founding: bool,
-    pub(super) since: Instant,
     said: watch::Receiver<Option<Said>>,
     probing: AbortHandle,
     standing: (Standing, Instant),
     pub(super) was_primary: bool,
-    /// The markers of what was under way are gone.
-    pub(super) settled: bool,
-    pub(super) settling: bool,
+    pub(super) was_synced: Option<Instant>,
+    evicted: Option<Instant>,
+    pub(super) markers: Markers,
     pub(super) told_to_end: Option<Instant>,
     pub(super) transferred: Option<u64>,
     measured: Option<Instant>,
@@ -54,22 +63,26 @@ impl Life {
     pub(super) fn new(server: Server, sql: Sql, founding: bool) -> Self {
         let (tell, said) = watch::channel(None);
         let probing = tokio::spawn(probe(Probe::new(sql.clone()), tell)).abort_handle();
-        let since = Instant::now();
         Self {
             server,
             sql,
             founding,
-            since,
             said,
             probing,
-            standing: (Standing::Starting, since),
+            standing: (Standing::Starting, Instant::now()),
             was_primary: false,
-            settled: false,
-            settling: false,
+            was_synced: None,
+            evicted: None,
+            markers: Markers::There,
             told_to_end: None,
             transferred: None,
             measured: None,
         }
+    }
+
+    /// Nothing is under way any more that a crash would leave half done.
+    pub(super) fn is_settled(&self) -> bool {
+        self.markers == Markers::Gone
     }
 
     /// The last that it said, however long ago.
@@ -93,6 +106,16 @@ impl Life {
             self.standing = (standing, now);
         }
         self.was_primary |= standing == Standing::Primary;
+        let said = self.said.borrow();
+        let status = said.as_ref().map(|said| &said.status);
+        if status.is_some_and(Status::is_synced) {
+            self.was_synced.get_or_insert(now);
+        }
+        if status.is_some_and(Status::has_evicted) {
+            self.evicted.get_or_insert(now);
+        } else {
+            self.evicted = None;
+        }
     }
 
     pub(super) fn link(&self, now: Instant) -> Link {
@@ -100,13 +123,29 @@ impl Life {
         let said = self.said.borrow();
         let Some(said) = said.as_ref() else { return Link::Starting };
         if said.status.is_primary() {
-            Link::Primary { synced: said.status.is_synced() && self.settled }
+            Link::Primary { synced: said.status.is_synced() && self.is_settled() }
         } else if said.status.is_disconnected() {
             Link::Disconnected { for_at_least }
         } else {
             let position = said.status.position().filter(|_| said.status.is_settled() && self.was_primary);
             Link::NonPrimary { position, for_at_least }
         }
+    }
+
+    /// Evictions are in force, for so long.
+    pub(super) fn evicted_for(&self, now: Instant) -> Option<Duration> {
+        self.evicted.map(|since| now - since)
+    }
+
+    /// They are about to be taken back: not told again at once.
+    pub(super) fn unevict(&mut self, now: Instant) {
+        self.evicted = Some(now);
+    }
+
+    /// Whether the group counts somebody at this address as a member.
+    pub(super) fn counts(&self, address: IpAddr) -> bool {
+        let expected = format!("{}:{PORT}", host(address));
+        self.said.borrow().as_ref().is_some_and(|said| said.status.members().any(|member| member == expected))
     }
 
     pub(super) fn position(&self) -> Option<Position> {
@@ -121,7 +160,7 @@ impl Life {
         let said = self.said.borrow();
         let Some(said) = said.as_ref() else { return false };
         let founded = said.status.is_primary() && said.status.position().is_some();
-        !self.settled && !self.settling && (!self.founding || founded)
+        self.markers == Markers::There && (!self.founding || founded)
     }
 
     pub(super) fn measures_transfer(&mut self, now: Instant) -> bool {

@@ -28,7 +28,7 @@ use crate::peers::Peers;
 use crate::server::Children;
 use crate::volume::{Identity, Volume, VolumeError};
 use drain::Draining;
-use life::Life;
+use life::{Life, Markers};
 use schema::Schema;
 use state::State;
 
@@ -58,10 +58,10 @@ enum Event {
 const TICK: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 64;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// A server that has run for so long did not fail at its start.
-const STEADY: Duration = Duration::from_mins(1);
+/// A server that has served for so long did not fail at its start.
+const STEADY: Duration = Duration::from_secs(10);
 /// A server that was told to end and does not is killed: its data outlives that.
-const END_WITHIN: Duration = Duration::from_secs(60);
+const END_WITHIN: Duration = Duration::from_mins(1);
 /// One that still joins has nothing to finish.
 const END_JOINING_WITHIN: Duration = Duration::from_secs(5);
 
@@ -234,7 +234,7 @@ impl Manager {
 
     fn server_ended(&mut self, ended: &crate::server::Ended) {
         let State::Running(life) = &self.state else { return };
-        let steady = life.was_answered() && life.since.elapsed() >= STEADY;
+        let steady = life.was_synced.is_some_and(|since| since.elapsed() >= STEADY);
         let wanted = life.told_to_end.is_some();
         if ended.ahead && !wanted {
             self.trouble = Some(AHEAD.into());
@@ -268,10 +268,12 @@ impl Manager {
 
     fn settled(&mut self, settled: Result<Identity, VolumeError>) {
         let Some(life) = self.state.life_mut() else { return };
-        life.settling = false;
+        life.markers = match &settled {
+            Ok(_) => Markers::Gone,
+            Err(_) => Markers::There,
+        };
         match settled {
             Ok(identity) => {
-                life.settled = true;
                 self.identity = identity;
                 self.trouble = None;
             }
@@ -283,7 +285,8 @@ impl Manager {
     fn act(&mut self) -> bool {
         let now = Instant::now();
         self.tend(now);
-        let peers = self.peers.now();
+        let mut peers = self.peers.now();
+        self.forget_those_who_left(&mut peers);
         let stopping = self.stopping(now);
         let view = View {
             ordinal: self.options.ordinal,
@@ -293,6 +296,7 @@ impl Manager {
             stopping,
             may_start: now >= self.not_before,
             schema_due: self.schema.is_due(now, self.inputs.borrow().schema_hash()),
+            evicted_for: self.state.life().and_then(|life| life.evicted_for(now)),
         };
         if stopping && !matches!(view.phase, Phase::Running(_)) {
             return true;
@@ -309,6 +313,7 @@ impl Manager {
             // Done by the one who was granted it, at once.
             Action::Promote => {}
             Action::Evict(node) => self.evict(node),
+            Action::Unevict => self.unevict(now),
             Action::Restart(why) => self.restart(now, why),
             Action::ApplySchema => self.apply_schema(),
             Action::Stop => self.end_server(now),
@@ -329,7 +334,7 @@ impl Manager {
             }
         }
         if life.may_settle() {
-            life.settling = true;
+            life.markers = Markers::Going;
             let volume = Arc::clone(&self.volume);
             self.report_blocking(move || Event::Settled(step::settle(&volume)));
         } else if life.measures_transfer(now) {
@@ -343,7 +348,9 @@ impl Manager {
         let (volume, children, options) =
             (Arc::clone(&self.volume), self.children.clone(), Arc::clone(&self.options));
         let inputs = self.inputs.borrow().clone();
-        self.report(async move { Event::Examined(step::examine(&volume, children, &options, &inputs).await) });
+        self.report(
+            async move { Event::Examined(step::examine(&volume, children, &options, &inputs).await) },
+        );
     }
 
     fn start(&mut self, start: step::Start) {
@@ -369,6 +376,27 @@ impl Manager {
                 tracing::warn!(%node, %error, "cannot evict");
             }
         });
+    }
+
+    fn unevict(&mut self, now: Instant) {
+        let Some(life) = self.state.life_mut() else { return };
+        life.unevict(now);
+        let sql = life.sql.clone();
+        tokio::spawn(async move {
+            if let Err(error) = sql.unevict().await {
+                tracing::warn!(%error, "cannot take evictions back");
+            }
+        });
+    }
+
+    /// A dead server that the group does not count any more need not be evicted.
+    fn forget_those_who_left(&self, peers: &mut [decide::Peer]) {
+        let Some(life) = self.state.life().filter(|life| life.was_answered()) else { return };
+        for peer in peers.iter_mut().filter(|peer| !peer.dead.is_empty()) {
+            if !peer.address.is_some_and(|address| life.counts(address)) {
+                peer.dead.drain(..).for_each(|dead| self.peers.settle(dead));
+            }
+        }
     }
 
     fn restart(&mut self, now: Instant, why: Restart) {

@@ -24,8 +24,7 @@ pub(super) struct Schema {
 
 impl Schema {
     pub(super) fn is_due(&self, now: Instant, hash: [u8; 32]) -> bool {
-        let in_force =
-            self.applied.is_some_and(|(applied, at)| applied == hash && now - at < AGAIN_AFTER);
+        let in_force = self.applied.is_some_and(|(applied, at)| applied == hash && now - at < AGAIN_AFTER);
         !self.running && !in_force && self.not_before.is_none_or(|at| now >= at)
     }
 

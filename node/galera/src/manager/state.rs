@@ -11,10 +11,15 @@ pub(super) enum State {
     Unexamined,
     Examining,
     Empty,
-    Stopped { position: Position, doubt: Option<String> },
+    Stopped {
+        position: Position,
+        doubt: Option<String>,
+    },
     Unusable(String),
     /// The volume is prepared, and the server is about to be started.
-    Starting { founding: bool },
+    Starting {
+        founding: bool,
+    },
     Running(Box<Life>),
 }
 

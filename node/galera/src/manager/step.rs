@@ -39,7 +39,12 @@ pub(super) enum Start {
 
 const CONFIG: &str = "my.cnf";
 
-fn config<'a>(volume: &'a Volume, options: &'a Options, inputs: &'a Inputs, node_name: &'a str) -> Config<'a> {
+fn config<'a>(
+    volume: &'a Volume,
+    options: &'a Options,
+    inputs: &'a Inputs,
+    node_name: &'a str,
+) -> Config<'a> {
     Config {
         data: volume.data(),
         run: &options.run_dir,
@@ -94,7 +99,9 @@ pub(super) async fn start(
     }
     let (prepared, wanted, sst) = (Arc::clone(volume), start.clone(), inputs.settings.sst);
     // Several syncs of files: not on a thread that answers others.
-    tokio::task::spawn_blocking(move || prepare(&prepared, &wanted, sst)).await.map_err(|_| StepError::Cut)??;
+    tokio::task::spawn_blocking(move || prepare(&prepared, &wanted, sst))
+        .await
+        .map_err(|_| StepError::Cut)??;
     let mut arguments = arguments(&start);
     if let Start::Join(Join { donors, .. }) = &start {
         arguments.push(format!("--wsrep-sst-donor={}", donor_names(inputs, donors)));
@@ -107,7 +114,8 @@ pub(super) async fn start(
 
 /// A name that ends with a comma: any other member may give its data where none of these can.
 fn donor_names(inputs: &Inputs, donors: &[u16]) -> String {
-    donors.iter().map(|ordinal| format!("{},", node_name(inputs, *ordinal))).collect()
+    let names: Vec<String> = donors.iter().map(|ordinal| node_name(inputs, *ordinal)).collect();
+    format!("{},", names.join(","))
 }
 
 /// Makes Galera's own records say what is to be believed, and nothing else.
@@ -135,7 +143,8 @@ const SAVED: &str = "grastate.dat";
 
 fn arguments(start: &Start) -> Vec<String> {
     let from = |position: &Option<Position>| {
-        let position = position.map_or_else(|| format!("{}:-1", Uuid::nil()), |position| position.to_string());
+        let position =
+            position.map_or_else(|| format!("{}:-1", Uuid::nil()), |position| position.to_string());
         format!("--wsrep-start-position={position}")
     };
     match start {

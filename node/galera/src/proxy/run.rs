@@ -119,7 +119,7 @@ impl Proxy {
         let (refused, asked, closed) = (None, JoinSet::new(), BTreeMap::new());
         let mut proxy = Self { options, inputs, addresses, haproxy, applied, refused, asked, closed, show };
         proxy.checks_come_to_results().await;
-        let listening = proxy.desired(&proxy.inputs);
+        let listening = proxy.desired();
         proxy.haproxy.reload(&listening).await?;
         proxy.applied = listening;
         proxy.show.send_modify(|state| state.listens = true);
@@ -237,10 +237,11 @@ impl Proxy {
 
     /// The error says why they are not in force.
     async fn take_up(&mut self, inputs: Inputs) -> Result<(), String> {
-        self.addresses.resize(inputs.settings.members.len(), None);
-        let desired = self.desired(&inputs);
+        let mut addresses = self.addresses.clone();
+        addresses.resize(inputs.settings.members.len(), None);
+        let desired = render(&self.options, &inputs, &addresses, true);
         if desired == self.applied {
-            self.inputs = inputs;
+            (self.inputs, self.addresses) = (inputs, addresses);
             return Ok(());
         }
         if self.refused.as_ref() == Some(&desired) {
@@ -250,7 +251,8 @@ impl Proxy {
         match self.haproxy.reload(&desired).await {
             Ok(()) => {
                 tracing::info!("HAProxy has new settings");
-                (self.inputs, self.applied, self.refused) = (inputs, desired, None);
+                (self.inputs, self.addresses) = (inputs, addresses);
+                (self.applied, self.refused) = (desired, None);
                 self.show.send_modify(|state| state.reloads += 1);
                 Ok(())
             }
@@ -274,7 +276,7 @@ impl Proxy {
                 Ok(()) => {
                     tracing::info!(member = name, %address, "the member has another address");
                     self.addresses[ordinal] = Some(address);
-                    self.applied = self.desired(&self.inputs);
+                    self.applied = self.desired();
                 }
                 // It is tried again when the name is looked up again.
                 Err(error) => tracing::warn!(member = name, error = told(&error), "cannot tell HAProxy"),
@@ -289,8 +291,8 @@ impl Proxy {
         Ok(())
     }
 
-    fn desired(&self, inputs: &Inputs) -> String {
-        render(&self.options, inputs, &self.addresses, true)
+    fn desired(&self) -> String {
+        render(&self.options, &self.inputs, &self.addresses, true)
     }
 }
 
@@ -319,7 +321,7 @@ fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text += &format!(": {error}");
+        text = format!("{text}: {error}");
         source = error.source();
     }
     text

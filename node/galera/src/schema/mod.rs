@@ -3,8 +3,8 @@
 //! What was done is remembered in the database `quartet`, in the cluster itself: which statements of a first SQL have
 //! run (each runs once, also when the member that ran it dies in between), and which users are ours to drop.
 
-mod statement;
 mod split;
+mod statement;
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use quartet_client::galera::{Database, SchemaFault, SchemaReport, User};
 use sha2::{Digest, Sha256};
 
 use crate::inputs::{Inputs, Password};
-use crate::server::sql::{Sql, SqlError, within};
+use crate::server::sql::{Sql, SqlError, leave, within};
 use statement::{identifier, shown};
 
 /// A statement of ours. One of the user's may need longer: tables are filled.
@@ -59,11 +59,14 @@ fn is_passing(code: u16) -> bool {
 }
 
 /// Applies everything, and tells of each statement that the server refuses: one fault does not keep the rest back.
+/// What is as it should be is not written again: whatever changes definitions stops the whole cluster for a moment.
 pub async fn apply(sql: &Sql, inputs: &Inputs) -> Result<SchemaReport, Interrupted> {
     let connection = sql.connect().await?;
     let mut work = Work { connection, faults: Vec::new() };
-    for table in OWN_TABLES {
-        work.own("", table.to_owned()).await?;
+    if !work.has_own_tables().await? {
+        for table in OWN_TABLES {
+            work.own("", table.to_owned()).await?;
+        }
     }
     let settings = &inputs.settings;
     for (index, database) in settings.databases.iter().enumerate() {
@@ -73,6 +76,7 @@ pub async fn apply(sql: &Sql, inputs: &Inputs) -> Result<SchemaReport, Interrupt
         work.user(index, user, password.as_ref()).await?;
     }
     work.drop_others(&settings.users).await?;
+    leave(work.connection).await;
     Ok(SchemaReport { settings: settings.schema.clone(), faults: work.faults })
 }
 
@@ -100,6 +104,13 @@ impl Work {
         }
     }
 
+    async fn has_own_tables(&mut self) -> Result<bool, Interrupted> {
+        let count = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'quartet' \
+                     AND TABLE_NAME IN ('initialised', 'users')";
+        let there: Option<u8> = within(LIMIT, self.connection.query_first(count)).await?;
+        Ok(there == Some(2))
+    }
+
     /// True if the server has carried it out.
     async fn own(&mut self, field: &str, statement: String) -> Result<bool, Interrupted> {
         match self.run(&statement, Params::Empty, LIMIT).await {
@@ -113,9 +124,11 @@ impl Work {
     }
 
     async fn database(&mut self, index: usize, database: &Database) -> Result<(), Interrupted> {
-        let name = identifier(&database.name);
         let field = format!("spec.databases[{index}]");
-        if !self.own(&format!("{field}.name"), format!("CREATE DATABASE IF NOT EXISTS {name}")).await? {
+        let there = "SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?";
+        let there: Option<u8> = within(LIMIT, self.connection.exec_first(there, (&database.name,))).await?;
+        let create = format!("CREATE DATABASE IF NOT EXISTS {}", identifier(&database.name));
+        if there.is_none() && !self.own(&format!("{field}.name"), create).await? {
             return Ok(());
         }
         match &database.init_sql {
@@ -126,8 +139,13 @@ impl Work {
 
     /// Each statement once. A statement that was refused is tried again when the text has changed; what was done by
     /// then stays done.
-    async fn initialise(&mut self, field: String, database: &Database, text: &str) -> Result<(), Interrupted> {
-        let sha256: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    async fn initialise(
+        &mut self,
+        field: String,
+        database: &Database,
+        text: &str,
+    ) -> Result<(), Interrupted> {
+        let sha256 = format!("{:x}", Sha256::digest(text));
         let known: Option<(String, usize, bool, Option<String>)> = within(
             LIMIT,
             self.connection.exec_first(
@@ -200,7 +218,6 @@ impl Work {
             ),
         )
         .await?;
-        // Nothing that is as it should be is written again: each of these stops the whole cluster for a moment.
         let change = match known {
             Some((Some(known),)) if known == hash => None,
             Some(_) => Some(format!("ALTER USER {name} IDENTIFIED BY PASSWORD '{hash}'")),

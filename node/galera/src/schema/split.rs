@@ -82,7 +82,8 @@ fn quoted(text: &str, quote: char) -> usize {
 fn is_blank(statement: &str) -> bool {
     let mut rest = statement.trim_start();
     while !rest.is_empty() {
-        let comment = rest.starts_with(['#', '-', '/']) && !rest.starts_with("/*!") && !rest.starts_with("/*M!");
+        let comment =
+            rest.starts_with(['#', '-', '/']) && !rest.starts_with("/*!") && !rest.starts_with("/*M!");
         match skipped(rest).filter(|_| comment) {
             Some(length) => rest = rest.get(length..).unwrap_or_default().trim_start(),
             None => return false,
@@ -112,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_delimiter_of_ones_own_keeps_compound_statements_whole() {
-        let text = "DELIMITER //\nCREATE PROCEDURE p() BEGIN SELECT 1; SELECT 2; END //\ndelimiter ;\nCALL p();";
+        let text =
+            "DELIMITER //\nCREATE PROCEDURE p() BEGIN SELECT 1; SELECT 2; END //\ndelimiter ;\nCALL p();";
         assert_eq!(statements(text), ["CREATE PROCEDURE p() BEGIN SELECT 1; SELECT 2; END", "CALL p()"]);
     }
 

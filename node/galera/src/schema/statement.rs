@@ -20,8 +20,7 @@ pub(super) fn account(name: &str) -> String {
 /// What MariaDB keeps of a password (`mysql_native_password`): hence no statement ever holds one.
 pub(super) fn password_hash(password: &str) -> String {
     let twice = Sha1::digest(Sha1::digest(password.as_bytes()));
-    let hex: String = twice.iter().map(|byte| format!("{byte:02X}")).collect();
-    format!("*{hex}")
+    format!("*{twice:X}")
 }
 
 const SHOWN_CHARS_MAX: usize = 200;

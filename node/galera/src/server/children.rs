@@ -32,7 +32,8 @@ impl Children {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+    /// A child of the manager's own.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let mut own = self.own();
         let child = command.spawn()?;
         own.extend(child.id().and_then(|id| i32::try_from(id).ok()));
@@ -40,7 +41,7 @@ impl Children {
     }
 
     /// Its end has been taken note of.
-    pub(super) fn forget(&self, id: Option<u32>) {
+    pub fn forget(&self, id: Option<u32>) {
         if let Some(id) = id.and_then(|id| i32::try_from(id).ok()) {
             self.own().remove(&id);
         }
@@ -61,11 +62,16 @@ impl Children {
         }
     }
 
+    /// Processes that have come to the manager from others.
+    pub fn orphans(&self) -> Vec<Pid> {
+        orphans(&self.own())
+    }
+
     /// Ends what a server has left behind: it may hold ports and files that the next one needs.
     pub async fn end_orphans(&self) {
         let begun = tokio::time::Instant::now();
         loop {
-            let left = orphans(&self.own());
+            let left = self.orphans();
             if left.is_empty() {
                 return;
             }
@@ -97,27 +103,4 @@ fn parent(process: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name, in parentheses, may hold anything; the state and the parent follow it.
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_a_child_leaves_behind_is_ended_and_reaped_and_the_child_is_not_taken_for_it() {
-        let children = Children::default();
-        children.adopt();
-        let reaping = tokio::spawn(children.clone().reap());
-        // The shell ends at once, and leaves a process that would go on for long.
-        let mut command = Command::new("sh");
-        command.args(["-c", "sleep 1000 & exit 7"]);
-        let mut child = children.spawn(&mut command).unwrap();
-        let id = child.id();
-        assert_eq!(child.wait().await.unwrap().code(), Some(7), "its status was not taken by the reaper");
-        children.forget(id);
-        assert_eq!(orphans(&children.own()).len(), 1);
-        children.end_orphans().await;
-        assert!(orphans(&children.own()).is_empty());
-        reaping.abort();
-    }
 }

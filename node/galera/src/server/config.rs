@@ -25,7 +25,7 @@ pub struct Config<'a> {
 }
 
 /// Without TLS; the ports of members are for members only.
-const PORT: u16 = 3306;
+pub const PORT: u16 = 3306;
 pub const GROUP_PORT: u16 = 4567;
 const IST_PORT: u16 = 4568;
 const SST_PORT: u16 = 4444;
@@ -120,7 +120,8 @@ fn any(address: IpAddr) -> &'static str {
 
 /// `gcomm://A,B`: whom a joiner asks first.
 pub fn cluster_address(addresses: &[IpAddr]) -> String {
-    let hosts: Vec<String> = addresses.iter().map(|address| format!("{}:{GROUP_PORT}", host(*address))).collect();
+    let hosts: Vec<String> =
+        addresses.iter().map(|address| format!("{}:{GROUP_PORT}", host(*address))).collect();
     format!("gcomm://{}", hosts.join(","))
 }
 
@@ -130,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    fn config<'a>(more: &'a [(String, String)]) -> Config<'a> {
+    fn config(more: &[(String, String)]) -> Config<'_> {
         Config {
             data: Path::new("/data/mysql"),
             run: Path::new("/run/mysqld"),
@@ -158,7 +159,8 @@ mod tests {
             assert!(text.contains(line), "{line} in {text}");
         }
         let options = text.lines().find(|line| line.starts_with("wsrep_provider_options")).unwrap();
-        for option in ["pc.recovery=no", "gcache.size=134217728", "gcache.recover=yes", "tcp://0.0.0.0:4567"] {
+        for option in ["pc.recovery=no", "gcache.size=134217728", "gcache.recover=yes", "tcp://0.0.0.0:4567"]
+        {
             assert!(options.contains(option), "{option} in {options}");
         }
     }

@@ -7,9 +7,9 @@ use std::process::Stdio;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::Children;
 use super::config::SST_USER;
 use super::process::how;
+use super::{Children, PATH};
 
 const PROGRAM: &str = "/usr/bin/mariadb-install-db";
 
@@ -23,11 +23,10 @@ pub enum InstallError {
     Failed { how: String, said: String },
 }
 
-/// Nobody has a password: whoever is the operating system's user of that name may come in by the socket.
-fn users() -> String {
-    let own = |user: &str| format!("ALTER USER '{user}'@'localhost' IDENTIFIED VIA unix_socket;\n");
-    format!("{}{}", own("root"), own(SST_USER))
-}
+/// Nobody has a password: whoever is the operating system's user of that name may come in by the socket, and by nothing
+/// else. As a change of the table: accounts are not known while it is being filled.
+const USERS: &str = "UPDATE mysql.global_priv SET Priv = JSON_REMOVE(JSON_SET(Priv, '$.plugin', 'unix_socket', \
+     '$.authentication_string', ''), '$.auth_or') WHERE Host = 'localhost' AND User <> 'mariadb.sys';\n";
 
 const SAID_BYTES_MAX: u64 = 64 << 10;
 const SAID_CHARS_MAX: usize = 300;
@@ -35,7 +34,7 @@ const SAID_CHARS_MAX: usize = 300;
 /// `run`: a folder for a file that is needed only now.
 pub async fn install(children: &Children, data: &Path, run: &Path) -> Result<(), InstallError> {
     let extra = run.join("users.sql");
-    std::fs::write(&extra, users())
+    std::fs::write(&extra, USERS)
         .map_err(|source| InstallError::Write { path: extra.display().to_string(), source })?;
     let mut command = Command::new(PROGRAM);
     command
@@ -44,6 +43,7 @@ pub async fn install(children: &Children, data: &Path, run: &Path) -> Result<(),
         .arg(format!("--datadir={}", data.display()))
         .arg(format!("--auth-root-socket-user={SST_USER}"))
         .arg(format!("--extra-file={}", extra.display()))
+        .env("PATH", PATH)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -92,10 +92,8 @@ mod tests {
     #[tokio::test]
     async fn lines_are_bounded_in_length_and_number() {
         let tail = Tail::default();
-        let mut text = "x".repeat(3 * LINE_BYTES_MAX);
-        for line in 0..LINES_MAX {
-            text.push_str(&format!("\nline {line}"));
-        }
+        let many: Vec<String> = (0..LINES_MAX).map(|line| format!("line {line}")).collect();
+        let text = format!("{}\n{}", "x".repeat(3 * LINE_BYTES_MAX), many.join("\n"));
         forward(text.as_bytes(), tail.clone()).await;
         let lines = tail.lines();
         assert_eq!(lines.len(), LINES_MAX);

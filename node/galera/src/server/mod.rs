@@ -15,3 +15,5 @@ pub use process::{Ended, Server, SpawnError};
 pub use recovery::{Recovery, RecoveryError};
 
 pub const PROGRAM: &str = "/usr/sbin/mariadbd";
+/// Where its scripts look for what they need, whatever the manager was started with.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";

@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
 use super::logs::{Tail, forward};
-use super::{Children, PROGRAM};
+use super::{Children, PATH, PROGRAM};
 use crate::examine::recovered;
 
 #[derive(Debug, thiserror::Error)]
@@ -46,14 +46,14 @@ impl Server {
         command
             .arg(format!("--defaults-file={}", config.display()))
             .args(arguments)
+            .env("PATH", PATH)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // What the terminal sends goes to the manager alone.
             .process_group(0)
             .kill_on_drop(true);
-        let child =
-            children.spawn(&mut command).map_err(|source| SpawnError { program: PROGRAM, source })?;
+        let child = children.spawn(&mut command).map_err(|source| SpawnError { program: PROGRAM, source })?;
         let (signals, wanted) = mpsc::channel(4);
         let (tell, told) = oneshot::channel();
         let children = children.clone();
@@ -82,7 +82,9 @@ impl Server {
 
 async fn attend(mut child: Child, mut wanted: mpsc::Receiver<Signal>, children: &Children) -> Ended {
     let (tail, id) = (Tail::default(), child.id());
-    for output in [child.stdout.take().map(either_out), child.stderr.take().map(either_err)].into_iter().flatten() {
+    for output in
+        [child.stdout.take().map(either_out), child.stderr.take().map(either_err)].into_iter().flatten()
+    {
         tokio::spawn(forward(output, tail.clone()));
     }
     let status = loop {

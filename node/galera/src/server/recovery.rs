@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::process::how;
-use super::{Children, PROGRAM};
+use super::{Children, PATH, PROGRAM};
 use crate::examine::recovered::{self, NoHistory};
 
 #[derive(Clone, Debug)]
@@ -40,6 +40,7 @@ impl Recovery {
             .arg(format!("--defaults-file={}", self.config.display()))
             .args(["--wsrep-recover", "--skip-networking", "--wsrep-cluster-address=gcomm://"])
             .arg(format!("--socket={}", self.run.join("recovery.sock").display()))
+            .env("PATH", PATH)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

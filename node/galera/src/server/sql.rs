@@ -61,10 +61,17 @@ impl Sql {
         self.provider(&format!("evs.evict={node}")).await
     }
 
+    /// Takes all evictions back.
+    pub async fn unevict(&self) -> Result<(), SqlError> {
+        self.provider("evs.evict=").await
+    }
+
     async fn provider(&self, option: &str) -> Result<(), SqlError> {
         let mut connection = self.connect().await?;
         let statement = format!("SET GLOBAL wsrep_provider_options = '{option}'");
-        within(ROUND, connection.query_drop(statement)).await
+        let done = within(ROUND, connection.query_drop(statement)).await;
+        leave(connection).await;
+        done
     }
 
     /// Ends connections of clients that do nothing and have no transaction open. Says how many clients there were.
@@ -80,8 +87,14 @@ impl Sql {
                 return Err(SqlError::Timeout(after));
             }
         }
+        leave(connection).await;
         Ok(clients.len())
     }
+}
+
+/// Said, so that the server does not log a connection that was cut off.
+pub(crate) async fn leave(connection: Conn) {
+    let _ = tokio::time::timeout(QUICK, connection.disconnect()).await;
 }
 
 /// Clients come over TCP; appliers and the manager do not.

@@ -61,6 +61,16 @@ impl Status {
         self.number("local_recv_queue") == Some(0_u64)
     }
 
+    /// Servers were evicted, and the eviction is still in force.
+    pub fn has_evicted(&self) -> bool {
+        !self.text("evs_evict_list").is_empty()
+    }
+
+    /// Addresses of the group's members, `HOST:PORT` each.
+    pub fn members(&self) -> impl Iterator<Item = &str> {
+        self.text("incoming_addresses").split(',').map(str::trim)
+    }
+
     pub fn node(&self) -> Option<Uuid> {
         self.number("gcomm_uuid").filter(|node: &Uuid| !node.is_nil())
     }
@@ -127,6 +137,14 @@ mod tests {
             assert!(!status(&[changed]).is_synced(), "{changed:?}");
         }
         assert!(status(&[("wsrep_local_state", "2")]).is_donor());
+    }
+
+    #[test]
+    fn members_and_evictions_are_read() {
+        let group = ("wsrep_incoming_addresses", "10.0.0.7:3306,[fd00::1]:3306");
+        assert_eq!(status(&[group]).members().collect::<Vec<_>>(), ["10.0.0.7:3306", "[fd00::1]:3306"]);
+        assert!(!status(&[("wsrep_evs_evict_list", "")]).has_evicted());
+        assert!(status(&[("wsrep_evs_evict_list", "7bebd613-e5b2-11f1-af53-c25b723c5a58")]).has_evicted());
     }
 
     #[test]
