@@ -38,6 +38,8 @@ pub(crate) struct Cluster {
     pub(crate) clusters: BTreeMap<Uuid, Vec<raft::Truth>>,
     /// Members that nobody reaches.
     pub(crate) cut: BTreeSet<u16>,
+    /// Members that hear that they shall drain, and do not.
+    pub(crate) stubborn: BTreeSet<u16>,
     /// Pods that the operator deleted although something ran in them, that are not back yet.
     pub(crate) restarting: BTreeSet<u16>,
     accepted: Option<SyncClusterSpec>,
@@ -68,8 +70,6 @@ pub(crate) struct Member {
     pub(crate) terminating: bool,
     pub(crate) lost_labels: Vec<String>,
     pub(crate) drain: Option<Drain>,
-    /// Hears that it shall drain, and does not.
-    pub(crate) stays: bool,
 }
 
 /// In seconds of the model's clock.
@@ -105,6 +105,7 @@ pub(crate) fn cluster() -> Cluster {
         pods: BTreeMap::new(),
         clusters: BTreeMap::new(),
         cut: BTreeSet::new(),
+        stubborn: BTreeSet::new(),
         restarting: BTreeSet::new(),
         accepted: None,
         second: 1_000_000,

@@ -108,7 +108,7 @@ fn a_leaving_member_that_nobody_reaches_has_nothing_to_drain() {
 #[test]
 fn a_member_that_does_not_drain_holds_up_a_shrink_for_a_minute() {
     let mut cluster = cluster().scaled(5).settled().scaled(3);
-    cluster.pods.get_mut(&3).unwrap().stays = true;
+    cluster.stubborn.insert(3);
     for second in 0..60 {
         let plan = cluster.reconcile(ALL);
         assert!(
