@@ -25,7 +25,7 @@ use crate::wire::{Failure, PeerMessage};
 /// Inputs that are taken before their output is: they share a batch.
 const DRAIN_MAX: usize = 512;
 /// While so many batches wait for the disk, no more work is taken.
-const QUEUED_MAX: usize = 64;
+pub(super) const QUEUED_MAX: usize = 64;
 /// Times that output may lead to more output at once (forwards that cannot be sent).
 const PASSES_MAX: usize = 2;
 
