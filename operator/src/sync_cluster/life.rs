@@ -233,10 +233,11 @@ fn volumes_that_go_with_an_earlier_resource_are_neither_used_nor_kept() {
     cluster.resource.status = None;
     cluster.resource.metadata.uid = Some("the next".to_owned());
     (cluster.set, cluster.secret, cluster.budget) = (None, None, None);
-    cluster.tick();
+    assert!(cluster.seen().reports().count() == 3, "the earlier members still answer");
     for _ in 0..5 {
         let plan = cluster.reconcile(usize::MAX);
         assert!(plan.message.contains("earlier resource"), "{plan}");
+        assert_eq!(cluster.status().cluster_id, None);
         cluster.tick();
     }
     assert!(

@@ -35,6 +35,15 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
     if let Some((id, operation)) = world.operation_of(OperationKind::Found) {
         return Some(go_on(world, id, operation));
     }
+    // Members that still run on them have no say: what they belong to goes with them.
+    let left_over = world.left_over();
+    if !left_over.is_empty() {
+        let message = format!(
+            "The volumes of members {} go with an earlier resource of this name; new members start once they are gone.",
+            list(&left_over)
+        );
+        return Some(Step::wait(Reason::StartingMembers, message));
+    }
     let mut clusters: Vec<Uuid> = world.seen.reports().filter_map(|report| report.cluster).collect();
     clusters.sort_unstable();
     clusters.dedup();
@@ -55,14 +64,6 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
 
 fn begin(world: &World<'_>) -> Step {
     let wanted = world.valid.replicas;
-    let left_over = world.left_over();
-    if !left_over.is_empty() {
-        let message = format!(
-            "The volumes of members {} go with an earlier resource of this name; new members start once they are gone.",
-            list(&left_over)
-        );
-        return Step::wait(Reason::StartingMembers, message);
-    }
     let silent: Vec<u16> = (0..wanted).filter(|k| !world.seen.is_empty(*k)).collect();
     if !silent.is_empty() {
         let message = format!(
