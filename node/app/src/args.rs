@@ -1,7 +1,7 @@
 //! The command line. Every option is also an environment variable.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +30,15 @@ pub(crate) enum Command {
     Sync(Sync),
     /// A whole SyncCluster in one process, to try it without Kubernetes
     Dev(Dev),
+    /// The manager of one MariaDB server of a GaleraCluster: the first process of its pod
+    Galera(Box<Galera>),
+    /// The manager of one HAProxy of a GaleraCluster: the first process of its pod
+    GaleraProxy(GaleraProxy),
+    /// Copies this program into a folder
+    Install {
+        /// A folder that other containers of the pod mount
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +84,81 @@ pub(crate) struct Dev {
     pub(crate) http_base: u16,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Galera {
+    /// This member's ordinal
+    #[arg(long, env = "QUARTET_ID")]
+    pub(crate) id: u16,
+    /// Where the other members reach this one
+    #[arg(long, env = "QUARTET_POD_IP")]
+    pub(crate) pod_ip: IpAddr,
+    /// Directory of this member's volume
+    #[arg(long, env = "QUARTET_DATA", default_value = "/data")]
+    pub(crate) data: PathBuf,
+    /// What the operator writes, as a file in a folder that is watched
+    #[arg(long, env = "QUARTET_SETTINGS", default_value = "/etc/quartet/settings/settings.json")]
+    pub(crate) settings: PathBuf,
+    /// Folder with a file for the password of each user
+    #[arg(long, env = "QUARTET_PASSWORDS", default_value = "/etc/quartet/passwords")]
+    pub(crate) passwords: PathBuf,
+    /// Folder for the server's socket and configuration
+    #[arg(long, env = "QUARTET_RUN_DIR", default_value = "/run/mysqld")]
+    pub(crate) run_dir: PathBuf,
+    /// Where probes, proxies and the other members are served
+    #[arg(long, env = "QUARTET_HTTP", default_value = "0.0.0.0:8200")]
+    pub(crate) http: SocketAddr,
+    /// Where the operator is served
+    #[arg(long, env = "QUARTET_ADMIN", default_value = "0.0.0.0:8199")]
+    pub(crate) admin: SocketAddr,
+    /// File with the operator's token
+    #[arg(long, env = "QUARTET_ADMIN_TOKEN_FILE", default_value = "/etc/quartet/admin/token")]
+    pub(crate) admin_token_file: PathBuf,
+    /// How long clients are served on at most once the member is told to stop
+    #[arg(long, env = "QUARTET_DRAIN_TIMEOUT", value_parser = duration, default_value = "30s")]
+    pub(crate) drain_timeout: Duration,
+    /// Bytes kept for members that were away: within them nobody needs a transfer of everything
+    #[arg(long, env = "QUARTET_GCACHE_SIZE", default_value_t = 128 << 20)]
+    pub(crate) gcache_size: u64,
+    /// Bytes of the storage engine's buffer pool
+    #[arg(long, env = "QUARTET_BUFFER_POOL_SIZE", default_value_t = 128 << 20)]
+    pub(crate) buffer_pool_size: u64,
+    /// Whether a transaction that would overwrite what it has not seen is refused (innodb_snapshot_isolation)
+    #[arg(long, env = "QUARTET_SNAPSHOT_ISOLATION", action = clap::ArgAction::Set, default_value_t = false)]
+    pub(crate) snapshot_isolation: bool,
+    /// A further setting of the server, NAME=VALUE; may be given several times
+    #[arg(long = "server-option", env = "QUARTET_SERVER_OPTIONS", value_delimiter = ',', value_parser = server_option)]
+    pub(crate) server_options: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GaleraProxy {
+    /// What the operator writes, as a file in a folder that is watched
+    #[arg(long, env = "QUARTET_SETTINGS", default_value = "/etc/quartet/settings/settings.json")]
+    pub(crate) settings: PathBuf,
+    /// Folder with the files `username` and `password` of the statistics
+    #[arg(long, env = "QUARTET_STATS_CREDENTIALS", default_value = "/etc/quartet/stats")]
+    pub(crate) stats_credentials: PathBuf,
+    /// Folder for HAProxy's configuration and sockets
+    #[arg(long, env = "QUARTET_RUN_DIR", default_value = "/run/haproxy")]
+    pub(crate) run_dir: PathBuf,
+    /// The program
+    #[arg(long, env = "QUARTET_HAPROXY", default_value = "/usr/sbin/haproxy")]
+    pub(crate) haproxy: PathBuf,
+    /// Where probes are served
+    #[arg(long, env = "QUARTET_HTTP", default_value = "0.0.0.0:8200")]
+    pub(crate) http: SocketAddr,
+}
+
+/// `NAME=VALUE`, as a line of the server's configuration takes it.
+fn server_option(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+    let named = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if !named || name.is_empty() || value.contains(['\n', '\r']) {
+        return Err(format!("{text:?} is not NAME=VALUE on one line"));
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
 }
 
 #[derive(Debug, Args)]
@@ -181,6 +265,16 @@ mod tests {
         assert_eq!(read, BTreeMap::from([(0, "a:1".into()), (1, "b.c:2".into()), (2, "[::1]:3".into())]));
         for wrong in ["", "a:1", "0=a", "0=a:0", "0=:1", "x=a:1", "0=a:1,0=b:1"] {
             assert!(peers(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn options_of_the_server_are_one_line_each() {
+        let option = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(server_option("max_connections=50"), Ok(option("max_connections", "50")));
+        assert_eq!(server_option("sql_mode=A=B"), Ok(option("sql_mode", "A=B")));
+        for wrong in ["", "a", "=1", "a b=1", "a=1\n[mysqld]"] {
+            assert!(server_option(wrong).is_err(), "{wrong:?}");
         }
     }
 

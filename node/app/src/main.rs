@@ -2,6 +2,7 @@
 
 mod args;
 mod dev;
+mod galera;
 mod logs;
 mod sync;
 
@@ -19,6 +20,9 @@ async fn main() -> ExitCode {
     let ended = match command {
         args::Command::Sync(sync) => sync::run(sync).await,
         args::Command::Dev(dev) => dev::run(dev).await,
+        args::Command::Galera(member) => galera::run(*member).await,
+        args::Command::GaleraProxy(proxy) => galera::run_proxy(proxy).await,
+        args::Command::Install { folder } => galera::install(&folder),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

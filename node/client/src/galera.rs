@@ -182,7 +182,7 @@ pub struct PeerReport {
     pub state: MemberState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
-    /// The server that runs now, or ran last ([`ServerStatus::node`]).
+    /// The server that runs now ([`ServerStatus::node`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Uuid>,
     /// A server process runs, whatever its state.

@@ -42,6 +42,8 @@ pub struct View<'a> {
 pub enum Phase {
     /// What the volume holds is not known: at first, and whenever a server has ended.
     Unexamined,
+    /// The storage engine could not be recovered, time and again. It may hold the newest data all the same.
+    Unreadable,
     /// A step is under way that ends by itself.
     Busy,
     Empty,
@@ -139,8 +141,10 @@ pub fn decide(view: &View) -> Action {
     match view.phase {
         Phase::Busy => Action::Wait(Waiting::Nothing),
         _ if view.stopping => Action::Stop,
-        Phase::Unexamined if view.may_start => Action::Examine,
-        Phase::Unexamined => Action::Wait(Waiting::Pause),
+        // Those who are Primary hold everything: what cannot be read is replaced by it.
+        Phase::Unreadable if view.peers.iter().any(|peer| peer.primary().is_some()) => start(view, None),
+        Phase::Unexamined | Phase::Unreadable if view.may_start => Action::Examine,
+        Phase::Unexamined | Phase::Unreadable => Action::Wait(Waiting::Pause),
         Phase::Empty | Phase::Unusable => start(view, None),
         Phase::Stopped(position) => start(view, Some(position)),
         Phase::Running(link) => run(view, link),

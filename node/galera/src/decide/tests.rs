@@ -66,7 +66,7 @@ fn phases() -> Vec<Phase> {
         Link::Disconnected { for_at_least: LONG },
     ];
     let stopped = [Phase::Stopped(at(OURS, 5)), Phase::Stopped(at(OTHERS, 5))];
-    let still = [Phase::Unexamined, Phase::Busy, Phase::Empty, Phase::Unusable];
+    let still = [Phase::Unexamined, Phase::Unreadable, Phase::Busy, Phase::Empty, Phase::Unusable];
     still.into_iter().chain(stopped).chain(links.map(Phase::Running)).collect()
 }
 
@@ -144,7 +144,7 @@ fn a_server_joins_only_who_is_seen_to_be_primary_and_with_a_history_that_is_its_
             }
         }
         match view.phase {
-            Phase::Empty | Phase::Unusable => assert_eq!(join.from, None),
+            Phase::Empty | Phase::Unusable | Phase::Unreadable => assert_eq!(join.from, None),
             Phase::Stopped(own) => assert_eq!(join.from, Some(own)),
             other => panic!("{other:?}"),
         }
@@ -162,7 +162,7 @@ fn whoever_can_join_does_once_the_pause_is_over() {
         let ours = view.peers.iter().all(|peer| {
             peer.report.as_ref().and_then(|report| report.position).is_none_or(|at| at.cluster == OURS)
         });
-        let could = matches!(view.phase, Phase::Empty | Phase::Unusable)
+        let could = matches!(view.phase, Phase::Empty | Phase::Unusable | Phase::Unreadable)
             || (matches!(view.phase, Phase::Stopped(own) if own.cluster == OURS) && ours);
         if could && reachable && !view.stopping {
             let expected = if view.may_start { "Join" } else { "Wait(Pause)" };

@@ -6,8 +6,8 @@ use quartet_client::galera::{MemberReport, MemberState, PeerReport, Sst};
 
 use super::life::{FRESH, Life, Said};
 use super::state::State;
-use super::{AHEAD, Manager};
-use crate::decide::Waiting;
+use super::{AHEAD, FAILURES, Manager};
+use crate::decide::{Peer, Waiting};
 use crate::inputs::Inputs;
 use crate::options::Options;
 use crate::server::status::Status;
@@ -15,8 +15,6 @@ use crate::volume::Identity;
 
 /// A server that has answered before, and does not for so long, hangs.
 const HUNG_AFTER: Duration = Duration::from_mins(1);
-/// Starts that fail in a row while there is somebody to join.
-const FAILURES: u32 = 3;
 const CONNECTIONS_OF_OURS: u32 = 1;
 
 /// Whether clients are to be sent here.
@@ -80,6 +78,37 @@ impl Face {
     }
 }
 
+#[cfg(test)]
+impl Face {
+    /// Member 2 of `shop`, before anything is known.
+    pub(crate) fn example() -> Self {
+        let options = Options {
+            ordinal: 2,
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            data: "/data".into(),
+            settings: "/settings.json".into(),
+            passwords: "/passwords".into(),
+            run_dir: "/run".into(),
+            http: ([127, 0, 0, 1], 0).into(),
+            admin: ([127, 0, 0, 1], 0).into(),
+            admin_token_file: "/token".into(),
+            drain_timeout: Duration::ZERO,
+            gcache_bytes: 1,
+            buffer_pool_bytes: 1,
+            snapshot_isolation: false,
+            server_options: vec![],
+        };
+        let settings = r#"{"name":"shop","namespace":"default","clusterName":"shop-1","members":["a","b","c"],
+            "sst":"mariabackup","schema":"h","databases":[],"users":[],"proxy":{"balance":"roundrobin"}}"#;
+        let inputs = Inputs { settings: serde_json::from_str(settings).unwrap(), passwords: vec![] };
+        Self::unknown(
+            &options,
+            &Identity { incarnation: uuid::Uuid::from_u128(5), held_data: false },
+            &inputs,
+        )
+    }
+}
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Manager {
@@ -139,6 +168,7 @@ impl Manager {
             State::Unexamined | State::Examining if self.failures >= FAILURES && now < self.not_before => {
                 MemberState::Failed
             }
+            State::Unreadable => MemberState::Failed,
             State::Unexamined | State::Examining => MemberState::Examining,
             State::Empty => MemberState::Empty,
             State::Unusable(_) => MemberState::Unusable,
@@ -146,26 +176,26 @@ impl Manager {
             State::Stopped { .. } => MemberState::Waiting,
             State::Starting { founding: true } => MemberState::Initialising,
             State::Starting { founding: false } => MemberState::Joining,
-            State::Running(life) => running(life, said.map(|said| &said.status)),
+            State::Running(life) => {
+                let status = said.map(|said| &said.status).filter(|_| life.is_settled());
+                running(status, life.founding, life.was_primary)
+            }
         }
     }
 
-    /// Only who is Primary and Synced. A donor serves while nobody else does: mariabackup leaves it free to.
     fn route(&self, now: Instant, said: Option<&Said>, sst: Sst) -> Route {
         let Some(said) = said.filter(|said| now - said.at <= FRESH) else { return Route::No };
-        let settled = self.state.life().is_some_and(|life| life.is_settled() && life.told_to_end.is_none());
-        let synced = said.status.is_synced();
-        let lone_donor =
-            said.status.is_donor()
-                && said.status.is_ready()
-                && sst == Sst::Mariabackup
-                && self.peers.now().iter().all(|peer| {
-                    peer.report.as_ref().is_none_or(|report| report.state != MemberState::Synced)
-                });
-        match settled && (synced || lone_donor) {
-            false => Route::No,
-            true if self.draining.is_on(now) => Route::Drain,
-            true => Route::Serve,
+        let fit =
+            |life: &Life| life.is_settled() && life.told_to_end.is_none() && !life.has_just_come_back(now);
+        let fit = self.state.life().is_some_and(fit);
+        let synced = |peer: &Peer| peer.report.as_ref().is_some_and(|it| it.state == MemberState::Synced);
+        let alone = said.status.is_donor() && sst == Sst::Mariabackup && !self.peers.now().iter().any(synced);
+        if !fit || !serves(&said.status, alone) {
+            Route::No
+        } else if self.draining.is_on(now) {
+            Route::Drain
+        } else {
+            Route::Serve
         }
     }
 
@@ -195,15 +225,21 @@ impl Manager {
     }
 }
 
-fn running(life: &Life, status: Option<&Status>) -> MemberState {
-    let Some(status) = status.filter(|_| life.is_settled()) else {
-        return if life.founding { MemberState::Initialising } else { MemberState::Joining };
+/// Only who is Primary and Synced. A donor does while nobody else can: mariabackup leaves it free to.
+fn serves(status: &Status, alone: bool) -> bool {
+    status.is_synced() || (alone && status.is_donor() && status.is_ready())
+}
+
+/// `status`: once nothing of the start is left half done.
+fn running(status: Option<&Status>, founding: bool, was_primary: bool) -> MemberState {
+    let Some(status) = status else {
+        return if founding { MemberState::Initialising } else { MemberState::Joining };
     };
     if status.is_synced() {
         MemberState::Synced
     } else if status.is_donor() {
         MemberState::Donor
-    } else if status.is_primary() || !life.was_primary {
+    } else if status.is_primary() || !was_primary {
         MemberState::Joining
     } else {
         MemberState::NonPrimary
@@ -214,4 +250,40 @@ fn hung(now: Instant, life: Option<&Life>, said: Option<&Said>) -> Option<String
     let said = said.filter(|_| life.is_some_and(|life| life.told_to_end.is_none()))?;
     let silent = now - said.at;
     (silent >= HUNG_AFTER).then(|| format!("the server has not answered for {} s", silent.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::status::tests::status;
+
+    const NON_PRIMARY: (&str, &str) = ("wsrep_cluster_status", "non-Primary");
+    const DONOR: (&str, &str) = ("wsrep_local_state", "2");
+
+    #[test]
+    fn a_running_server_is_what_it_says_once_its_start_is_over() {
+        let state = |changed: &[(&str, &str)]| running(Some(&status(changed)), false, true);
+        assert_eq!(state(&[]), MemberState::Synced);
+        assert_eq!(state(&[DONOR]), MemberState::Donor);
+        assert_eq!(state(&[("wsrep_local_state", "3")]), MemberState::Joining);
+        assert_eq!(state(&[NON_PRIMARY]), MemberState::NonPrimary);
+        assert_eq!(running(Some(&status(&[NON_PRIMARY])), false, false), MemberState::Joining);
+        assert_eq!(running(None, false, false), MemberState::Joining);
+        assert_eq!(running(None, true, true), MemberState::Initialising);
+    }
+
+    #[test]
+    fn clients_are_sent_to_who_is_synced_and_to_a_donor_only_when_it_is_alone() {
+        assert!(serves(&status(&[]), false));
+        assert!(serves(&status(&[DONOR]), true));
+        for (changed, alone) in [
+            (vec![DONOR], false),
+            (vec![DONOR, ("wsrep_ready", "OFF")], true),
+            (vec![NON_PRIMARY], true),
+            (vec![NON_PRIMARY, DONOR], true),
+            (vec![("wsrep_local_state", "3")], true),
+        ] {
+            assert!(!serves(&status(&changed), alone), "{changed:?}");
+        }
+    }
 }

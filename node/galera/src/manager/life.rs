@@ -17,6 +17,8 @@ use crate::server::status::Status;
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// What it said longer ago says nothing about now.
 pub(super) const FRESH: Duration = Duration::from_secs(2);
+/// The group's own timers have run out by then.
+const COME_BACK: Duration = Duration::from_secs(1);
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
 
 /// What the server said, and when.
@@ -53,6 +55,8 @@ pub(super) struct Life {
     pub(super) was_primary: bool,
     pub(super) was_synced: Option<Instant>,
     evicted: Option<Instant>,
+    /// When it last said something, and when it last began to again after a pause.
+    heard: Option<(Instant, Option<Instant>)>,
     pub(super) markers: Markers,
     pub(super) told_to_end: Option<Instant>,
     pub(super) transferred: Option<u64>,
@@ -73,6 +77,7 @@ impl Life {
             was_primary: false,
             was_synced: None,
             evicted: None,
+            heard: None,
             markers: Markers::There,
             told_to_end: None,
             transferred: None,
@@ -108,6 +113,7 @@ impl Life {
         self.was_primary |= standing == Standing::Primary;
         let said = self.said.borrow();
         let status = said.as_ref().map(|said| &said.status);
+        self.heard = said.as_ref().map(|said| (said.at, since(self.heard, said.at)));
         if status.is_some_and(Status::is_synced) {
             self.was_synced.get_or_insert(now);
         }
@@ -121,15 +127,15 @@ impl Life {
     pub(super) fn link(&self, now: Instant) -> Link {
         let for_at_least = now - self.standing.1;
         let said = self.said.borrow();
-        let Some(said) = said.as_ref() else { return Link::Starting };
-        if said.status.is_primary() {
-            Link::Primary { synced: said.status.is_synced() && self.is_settled() }
-        } else if said.status.is_disconnected() {
-            Link::Disconnected { for_at_least }
-        } else {
-            let position = said.status.position().filter(|_| said.status.is_settled() && self.was_primary);
-            Link::NonPrimary { position, for_at_least }
-        }
+        let status = said.as_ref().map(|said| &said.status);
+        link(status, self.is_settled(), self.was_primary, for_at_least)
+    }
+
+    /// It was silent, and has not been heard for long enough since: one that stood still does not know yet that the
+    /// others have gone on without it.
+    pub(super) fn has_just_come_back(&self, now: Instant) -> bool {
+        let since = self.heard.and_then(|(_, since)| since);
+        since.is_some_and(|since| now - since < COME_BACK)
     }
 
     /// Evictions are in force, for so long.
@@ -172,6 +178,28 @@ impl Life {
     }
 }
 
+/// When it was heard again after a pause. The first time is none: then it knows how it stands.
+fn since(heard: Option<(Instant, Option<Instant>)>, at: Instant) -> Option<Instant> {
+    match heard {
+        Some((last, since)) if at - last <= FRESH => since,
+        Some(_) => Some(at),
+        None => None,
+    }
+}
+
+fn link(status: Option<&Status>, settled: bool, was_primary: bool, for_at_least: Duration) -> Link {
+    let Some(status) = status else { return Link::Starting };
+    if status.is_primary() {
+        Link::Primary { synced: status.is_synced() && settled }
+    } else if status.is_disconnected() {
+        Link::Disconnected { for_at_least }
+    } else {
+        // Of one that never was part of a Primary component it is not known what its data is worth.
+        let position = status.position().filter(|_| status.is_settled() && was_primary);
+        Link::NonPrimary { position, for_at_least }
+    }
+}
+
 impl Drop for Life {
     fn drop(&mut self) {
         self.probing.abort();
@@ -189,5 +217,47 @@ async fn probe(mut probe: Probe, tell: watch::Sender<Option<Said>>) {
             }
             Err(error) => tracing::debug!(%error, "the server does not tell its status"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::status::tests::status;
+
+    const AWHILE: Duration = Duration::from_secs(3);
+    const NON_PRIMARY: (&str, &str) = ("wsrep_cluster_status", "non-Primary");
+
+    #[test]
+    fn a_server_is_synced_only_once_nothing_of_its_start_is_left_half_done() {
+        let now = |settled| link(Some(&status(&[])), settled, true, AWHILE);
+        assert_eq!(now(true), Link::Primary { synced: true });
+        assert_eq!(now(false), Link::Primary { synced: false });
+        assert_eq!(link(None, true, true, AWHILE), Link::Starting);
+    }
+
+    #[test]
+    fn whoever_was_silent_has_just_come_back_and_whoever_starts_has_not() {
+        let start = Instant::now();
+        let heard = since(None, start);
+        assert_eq!(heard, None);
+        assert_eq!(since(Some((start, heard)), start + FRESH), None, "no pause");
+        let back = start + FRESH * 3;
+        assert_eq!(since(Some((start, None)), back), Some(back));
+        assert_eq!(since(Some((back, Some(back))), back + FRESH), Some(back));
+    }
+
+    #[test]
+    fn outside_of_a_primary_component_a_position_is_told_when_all_that_was_received_is_applied() {
+        let position = |changed: &[(&str, &str)], was_primary| {
+            let link = link(Some(&status(changed)), true, was_primary, AWHILE);
+            let Link::NonPrimary { position, for_at_least: AWHILE } = link else { panic!("{link:?}") };
+            position.map(|position| position.seqno)
+        };
+        assert_eq!(position(&[NON_PRIMARY], true), Some(1));
+        assert_eq!(position(&[NON_PRIMARY, ("wsrep_local_recv_queue", "2")], true), None);
+        assert_eq!(position(&[NON_PRIMARY], false), None, "it never was part of one");
+        let lost = status(&[("wsrep_cluster_status", "Disconnected")]);
+        assert_eq!(link(Some(&lost), true, true, AWHILE), Link::Disconnected { for_at_least: AWHILE });
     }
 }

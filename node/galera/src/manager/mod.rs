@@ -57,6 +57,8 @@ enum Event {
 
 const TICK: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 64;
+/// Failures in a row after which it is not expected any more that the next try does better.
+const FAILURES: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A server that has served for so long did not fail at its start.
 const STEADY: Duration = Duration::from_secs(10);
@@ -207,7 +209,15 @@ impl Manager {
                 self.identity = identity;
                 found
             }
-            Err(error) => return self.failed(chain(&error)),
+            Err(error) => {
+                let unreadable =
+                    matches!(error, ExamineError::Recovery(crate::server::RecoveryError::Failed { .. }));
+                self.failed(chain(&error));
+                if unreadable && self.failures >= FAILURES {
+                    self.state = State::Unreadable;
+                }
+                return;
+            }
         };
         self.state = match found {
             Found::Empty => State::Empty,

@@ -9,6 +9,8 @@ use crate::decide::Phase;
 
 pub(super) enum State {
     Unexamined,
+    /// Time and again, by its own errors.
+    Unreadable,
     Examining,
     Empty,
     Stopped {
@@ -27,6 +29,7 @@ impl State {
     pub(super) fn phase(&self, now: Instant) -> Phase {
         match self {
             Self::Unexamined => Phase::Unexamined,
+            Self::Unreadable => Phase::Unreadable,
             Self::Examining | Self::Starting { .. } => Phase::Busy,
             Self::Empty => Phase::Empty,
             Self::Stopped { position, .. } => Phase::Stopped(*position),

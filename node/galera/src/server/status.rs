@@ -91,7 +91,7 @@ impl Status {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Of MariaDB 10.11.19 with Galera 26.4.23, founded a second ago.
@@ -110,7 +110,7 @@ mod tests {
         ("Threads_connected", "3"),
     ];
 
-    fn status(changed: &[(&str, &str)]) -> Status {
+    pub(crate) fn status(changed: &[(&str, &str)]) -> Status {
         let rows = FOUNDED.iter().chain(changed);
         Status::new(rows.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
     }
