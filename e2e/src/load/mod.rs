@@ -1,5 +1,6 @@
 //! Clients at work while scenarios break things: every request and its outcome is recorded, for the checkers.
 
+pub mod bank;
 mod prober;
 mod record;
 mod worker;
