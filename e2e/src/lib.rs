@@ -13,6 +13,7 @@ pub mod command;
 pub mod down;
 pub mod faults;
 pub mod forward;
+pub mod galera_cluster;
 pub mod inventory;
 pub mod kubectl;
 pub mod load;

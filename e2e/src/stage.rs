@@ -97,6 +97,22 @@ impl Stage {
         .await
     }
 
+    /// Waits for another pod of that name whose container runs.
+    pub async fn wait_begun(&self, name: &str, not: &str, deadline: Duration) -> Result<()> {
+        let pods = self.api::<Pod>();
+        until(&format!("another pod {name} begun"), deadline, async || {
+            let pod = pods.get_opt(name).await?.context("there is none")?;
+            ensure!(pod.uid().as_deref() != Some(not), "the one of before is still there");
+            let status = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+            let runs = status
+                .iter()
+                .any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()));
+            ensure!(runs, "its container does not run yet");
+            Ok(())
+        })
+        .await
+    }
+
     /// Runs a command in a pod and returns what it wrote to its standard output.
     pub async fn exec(&self, pod: &str, command: &[&str]) -> Result<String> {
         let parameters = AttachParams::default().stdout(true).stderr(true);

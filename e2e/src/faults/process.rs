@@ -10,6 +10,12 @@ use crate::cluster::hosts::shell;
 const SIGNAL: &str = "pids=$(grep -ls -- \"$2\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true)
 [ -n \"$pids\" ] || { echo 'no process of that container' >&2; exit 1; }
 kill -s \"$1\" $pids";
+/// `$1` container id, `$2` name.
+const KILL_NAMED: &str = "pids=$(grep -ls -- \"$1\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true)
+named=
+for pid in $pids; do [ \"$(cat /proc/$pid/comm 2>/dev/null)\" != \"$2\" ] || named=\"$named $pid\"; done
+[ -n \"$named\" ] || { echo 'no process of that name in that container' >&2; exit 1; }
+kill -s KILL $named";
 /// A process that is gone by now needs no continuing.
 const CONTINUE: &str = "pids=$(grep -ls -- \"$1\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true); kill -s CONT $pids 2>/dev/null || true";
 /// Ends all pauses of a host.
@@ -23,6 +29,14 @@ pub async fn kill(pod: &Target) -> Result<()> {
         .await
         .map(drop)
         .with_context(|| format!("kill pod {}", pod.title()))
+}
+
+/// kill -9 of those of the container's processes that have this name; the others live on.
+pub async fn kill_named(pod: &Target, name: &str) -> Result<()> {
+    shell(&pod.host, KILL_NAMED, &[&pod.container_id, name])
+        .await
+        .map(drop)
+        .with_context(|| format!("kill {name} of pod {}", pod.title()))
 }
 
 /// Stops the process where it is, connections open.

@@ -10,6 +10,7 @@ mod failover;
 pub mod faults;
 mod foreign;
 mod full_disk;
+pub mod galera;
 mod growth;
 mod image_change;
 mod name_taken;

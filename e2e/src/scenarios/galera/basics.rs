@@ -1,0 +1,82 @@
+//! A GaleraCluster as a user meets it: a table written through the proxy is the same on every member.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use mysql_async::prelude::Queryable;
+
+use crate::galera_cluster::Cluster;
+use crate::stage::Stage;
+
+const MEMBERS: u16 = 3;
+const SOON: Duration = Duration::from_secs(30);
+const CONNECTIONS: usize = 12;
+const PRODUCTS: u32 = 500;
+const TABLE: &str = "CREATE TABLE products (id INT UNSIGNED PRIMARY KEY, name VARCHAR(64) NOT NULL, \
+    price DECIMAL(10,2) NOT NULL, stock INT NOT NULL, created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
+
+pub(super) async fn written_once_read_everywhere(stage: Stage) -> Result<()> {
+    let (cluster, took) = Cluster::make(&stage, "shop", Cluster::spec(MEMBERS)).await?;
+    println!("    apply → Ready: {:.1} s", took.as_secs_f64());
+    let account = cluster.account().await?;
+    let mut conn = account.connect().await?;
+    conn.query_drop(TABLE).await?;
+    let products =
+        (0..PRODUCTS).map(|id| (id, format!("product {id}"), format!("{}.{:02}", id, id % 100), id % 7));
+    conn.exec_batch("INSERT INTO products (id, name, price, stock) VALUES (?, ?, ?, ?)", products).await?;
+    conn.disconnect().await?;
+    cluster.equal_everywhere(MEMBERS, &["products"], SOON).await?;
+    for ordinal in 0..MEMBERS {
+        let read = cluster.sql(ordinal, "SELECT COUNT(*), SUM(price) FROM beauty.products").await?;
+        ensure!(read == [format!("{PRODUCTS}\t{}", sum())], "member {ordinal} reads {read:?}");
+    }
+    spread(&cluster).await?;
+    one_writer(&cluster).await?;
+    nobody_without_a_password(&cluster).await
+}
+
+/// Of all prices, as MariaDB writes it.
+fn sum() -> String {
+    let cents: u64 = (0..u64::from(PRODUCTS)).map(|id| id * 100 + id % 100).sum();
+    format!("{}.{:02}", cents / 100, cents % 100)
+}
+
+/// Connections through the proxy go to all members.
+async fn spread(cluster: &Cluster) -> Result<()> {
+    let served = servers(&cluster.account().await?).await?;
+    ensure!(served.len() == usize::from(MEMBERS), "connections went to {served:?} only");
+    Ok(())
+}
+
+/// Those of the writer's Service to one, whichever proxy they come through.
+async fn one_writer(cluster: &Cluster) -> Result<()> {
+    let served = servers(&cluster.writer_account().await?).await?;
+    let primary = cluster.status().await?.primary;
+    ensure!(served.iter().eq(primary.iter()), "writers were sent to {served:?}, the status says {primary:?}");
+    Ok(())
+}
+
+async fn servers(account: &crate::load::bank::Account) -> Result<BTreeSet<String>> {
+    let mut served = BTreeSet::new();
+    for _ in 0..CONNECTIONS {
+        let mut conn = account.connect().await?;
+        served.extend(conn.query_first::<String, _>("SELECT @@wsrep_node_name").await?);
+        conn.disconnect().await?;
+    }
+    Ok(served)
+}
+
+async fn nobody_without_a_password(cluster: &Cluster) -> Result<()> {
+    let account = cluster.account().await?;
+    for (user, password) in [("root", ""), ("", ""), ("app", ""), ("app", "app"), ("mysql", "")] {
+        let stranger = crate::load::bank::Account {
+            user: user.to_owned(),
+            password: password.to_owned(),
+            database: String::new(),
+            ..account.clone()
+        };
+        ensure!(stranger.connect().await.is_err(), "{user:?} came in with {password:?}");
+    }
+    Ok(())
+}

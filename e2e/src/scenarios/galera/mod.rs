@@ -1,0 +1,93 @@
+//! Scenarios of GaleraCluster, written against its resource; part of no run yet. They go into [`super::ALL`] as soon as
+//! the operator makes GaleraClusters.
+
+mod basics;
+mod changes;
+mod input;
+mod kills;
+mod partitions;
+mod proxy;
+mod stand;
+mod wrong;
+
+use std::time::Duration;
+
+use super::{Scenario, shared};
+
+pub const SCENARIOS: &[Scenario] = &[
+    shared(
+        "galera-basics",
+        "what is written through the proxies is read on every member, and nobody comes in without a password",
+        |stage| Box::pin(basics::written_once_read_everywhere(stage)),
+    ),
+    shared(
+        "galera-killed",
+        "one member killed: clients wait 2 s at most; two of three: writable again within 10 s, whichever is left",
+        |stage| Box::pin(kills::one_and_two(stage)),
+    )
+    .on_kind()
+    .within(Duration::from_mins(20)),
+    shared(
+        "galera-all-killed",
+        "all members killed 20 times under load: nothing acknowledged is lost, writable within 30 s",
+        |stage| Box::pin(kills::all(stage)),
+    )
+    .on_kind()
+    .exclusive()
+    .within(Duration::from_mins(40)),
+    shared(
+        "galera-wrong-volume",
+        "all killed with a forged grastate.dat or a wiped volume: never begun from the wrong one",
+        |stage| Box::pin(wrong::forged_and_wiped(stage)),
+    )
+    .on_kind()
+    .within(Duration::from_mins(20)),
+    shared(
+        "galera-transfer-interrupted",
+        "all killed while a member receives everything: never begun from half of the data",
+        |stage| Box::pin(wrong::transfer_interrupted(stage)),
+    )
+    .on_kind()
+    .within(Duration::from_mins(20)),
+    shared(
+        "galera-data-lost",
+        "only a member that is behind is left: nothing begins until a human says so, and the status says what to do",
+        |stage| Box::pin(wrong::what_was_acknowledged_is_gone(stage)),
+    )
+    .on_kind()
+    .within(Duration::from_mins(20)),
+    shared(
+        "galera-partitions",
+        "each member cut off, each pair cut apart: one Primary component at most, clients are served, all heals",
+        |stage| Box::pin(partitions::cut_apart(stage)),
+    )
+    .on_kind()
+    .within(Duration::from_mins(20)),
+    shared("galera-no-majority", "all cut apart: nobody takes a write until they see each other again", |stage| {
+        Box::pin(partitions::no_majority(stage))
+    })
+    .on_kind(),
+    shared("galera-paused", "a member stopped for 20 s: the others serve, and it comes back by itself", |stage| {
+        Box::pin(partitions::paused(stage))
+    })
+    .on_kind(),
+    shared(
+        "galera-changes",
+        "settings, image, 3→5→3 under load: no operation meets more than one broken connection",
+        |stage| Box::pin(changes::rolled_and_scaled(stage)),
+    )
+    .on_kind()
+    .within(Duration::from_mins(30)),
+    shared("galera-password", "a changed password is in force without a restart or a broken connection", |stage| {
+        Box::pin(changes::password(stage))
+    }),
+    shared(
+        "galera-proxy",
+        "no query reaches a member later than 1 s after it left the Primary component",
+        |stage| Box::pin(proxy::nobody_reaches_a_member_apart(stage)),
+    )
+    .on_kind(),
+    shared("galera-input", "what users get wrong is told where they look, and breaks nothing", |stage| {
+        Box::pin(input::told(stage))
+    }),
+];

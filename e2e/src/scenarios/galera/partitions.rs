@@ -1,0 +1,120 @@
+//! Members cut apart and stopped where they are: never two Primary components, and all heals by itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::stand::{MEMBERS, SOON, Stand};
+use crate::faults::network::{cut_between, cut_off};
+use crate::faults::{Fault, process};
+use crate::stage::Stage;
+use crate::wait::{throughout, until};
+
+/// Longer than the group takes to give up on somebody (15 s).
+const APART: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(20);
+
+/// Each member from all others, and each pair: of three the others remain a majority, or two by way of the third.
+pub(super) async fn cut_apart(stage: Stage) -> Result<()> {
+    let stand = Stand::make(&stage).await?;
+    for alone in 0..MEMBERS {
+        let cut = cut_off(&stand.cluster.target(alone).await?).await?;
+        stays_one(&stand, &others(&[alone]), &format!("member {alone} cut off")).await?;
+        cut.heal().await?;
+        stand.well_again().await.with_context(|| format!("after member {alone} was cut off"))?;
+    }
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        let cut = cut_between(&stand.cluster.target(one).await?, &stand.cluster.target(other).await?).await?;
+        let what = format!("members {one} and {other} cut apart");
+        stays_one(&stand, &(0..MEMBERS).collect(), &what).await?;
+        cut.heal().await?;
+        stand.well_again().await.with_context(|| what)?;
+    }
+    stand.end().await.map(drop)
+}
+
+/// Everybody from everybody: no majority anywhere, and nothing is written until they see each other again.
+pub(super) async fn no_majority(stage: Stage) -> Result<()> {
+    let stand = Stand::make(&stage).await?;
+    let mut cuts: Vec<Fault> = Vec::new();
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        let (one, other) = (stand.cluster.target(one).await?, stand.cluster.target(other).await?);
+        cuts.push(cut_between(&one, &other).await?);
+    }
+    for member in 0..MEMBERS {
+        refuses_writes(&stand, member).await?;
+    }
+    for cut in cuts {
+        cut.heal().await?;
+    }
+    stand.well_again().await?;
+    stand.end().await.map(drop)
+}
+
+pub(super) async fn paused(stage: Stage) -> Result<()> {
+    let stand = Stand::make(&stage).await?;
+    for member in 0..MEMBERS {
+        let pause = process::pause(&stand.cluster.target(member).await?).await?;
+        stands_still(&stand, member).await?;
+        pause.heal().await?;
+        stand.well_again().await.with_context(|| format!("after member {member} was stopped for a while"))?;
+    }
+    stand.end().await.map(drop)
+}
+
+/// The others serve meanwhile.
+async fn stands_still(stand: &Stand, member: u16) -> Result<()> {
+    let rest = others(&[member]);
+    throughout(&format!("one component without member {member}"), PAUSE, async || {
+        one_component(stand, &rest).await
+    })
+    .await?;
+    stand.load.flows(SOON).await
+}
+
+fn others(left_out: &[u16]) -> BTreeSet<u16> {
+    (0..MEMBERS).filter(|member| !left_out.contains(member)).collect()
+}
+
+/// For as long as they are apart there is one component at most, and clients are served all the time.
+async fn stays_one(stand: &Stand, reachable: &BTreeSet<u16>, what: &str) -> Result<()> {
+    throughout(what, APART, async || one_component(stand, &(0..MEMBERS).collect()).await).await?;
+    stand.load.flows(SOON).await.with_context(|| what.to_owned())?;
+    for member in (0..MEMBERS).filter(|member| !reachable.contains(member)) {
+        refuses_writes(stand, member).await?;
+    }
+    Ok(())
+}
+
+/// Nobody claims to be Primary without a majority. (Whoever was cut off says for some seconds more that it is, in the
+/// view of before: it commits nothing in it, which the books prove.)
+async fn one_component(stand: &Stand, members: &BTreeSet<u16>) -> Result<()> {
+    for member in members {
+        // Whoever cannot be asked, or has no server now, claims nothing.
+        let Ok(server) = stand.cluster.server(*member).await else { continue };
+        let size: u16 = server.value("wsrep_cluster_size").parse().unwrap_or_default();
+        ensure!(!server.is_primary() || 2 * size > MEMBERS, "member {member} is Primary with {size} members");
+    }
+    Ok(())
+}
+
+/// Past every proxy.
+async fn refuses_writes(stand: &Stand, member: u16) -> Result<()> {
+    until(&format!("member {member} to refuse writes"), SOON, async || {
+        let server = stand.cluster.server(member).await?;
+        ensure!(!server.is_primary(), "it is part of a Primary component");
+        Ok(())
+    })
+    .await?;
+    let written =
+        stand.cluster.sql(member, "INSERT INTO beauty.entries (id) VALUES (18446744073709551615)").await;
+    match written {
+        Ok(_) => bail!("member {member} took a write without a majority"),
+        Err(error) => {
+            let said = format!("{error:#}");
+            ensure!(said.contains("1047"), "refused otherwise than expected: {said}");
+            Ok(())
+        }
+    }
+}
