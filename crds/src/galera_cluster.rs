@@ -421,7 +421,7 @@ pub struct GaleraClusterStatus {
     /// place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The highest seqno that any member was seen with. Nothing is ever begun from less without a human's word.
+    /// The highest seqno that is known to be on a member's disk. Nothing is ever begun from less without a human's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_seqno: Option<i64>,
     /// When the positions above and below were read.

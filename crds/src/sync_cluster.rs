@@ -7,15 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     common::{
-        DeletionPolicy, PodTemplate, PullPolicy, Resources, SIZE_NEVER_SHRINKS, SIZE_SHRINKS, Scheduling,
-        StorageSpec, Tls,
+        DeletionPolicy, OperationMember, PodTemplate, PullPolicy, Resources, SIZE_NEVER_SHRINKS,
+        SIZE_SHRINKS, Scheduling, StorageSpec, Tls,
     },
     conditions::Type,
     duration::Duration,
     quantity::Bytes,
 };
-
-pub use crate::common::OperationMember;
 
 /// What a SyncCluster has conditions about.
 pub const CONDITIONS: [Type; 7] = [

@@ -37,6 +37,14 @@ pub struct Members {
     #[arg(long, env = "QUARTET_NODE_IMAGE")]
     pub node_image: String,
 
+    /// Image of MariaDB, unless a resource names its own
+    #[arg(long, env = "QUARTET_MARIADB_IMAGE", default_value = concat!("quartet-mariadb:", env!("CARGO_PKG_VERSION")))]
+    pub mariadb_image: String,
+
+    /// Image of HAProxy, unless a resource names its own
+    #[arg(long, env = "QUARTET_HAPROXY_IMAGE", default_value = concat!("quartet-haproxy:", env!("CARGO_PKG_VERSION")))]
+    pub haproxy_image: String,
+
     /// Always, IfNotPresent or Never
     #[arg(long, env = "QUARTET_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
     pub image_pull_policy: String,
@@ -85,7 +93,7 @@ pub struct Crds {
 
 #[derive(Args, Debug)]
 pub struct Plan {
-    /// KIND/NAME, such as synccluster/demo
+    /// KIND/NAME, such as synccluster/demo or galeracluster/shop
     pub resource: String,
 
     /// Namespace of the resource

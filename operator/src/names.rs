@@ -10,6 +10,8 @@ pub const LONGEST: usize = 40;
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const NAME: &str = "app.kubernetes.io/name";
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
+/// Tells the pods of one resource apart, where there are several kinds of them.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Who `MANAGED_BY` names.
 pub const QUARTET: &str = "quartet";
 
@@ -22,6 +24,10 @@ pub const REVISION: &str = "controller-revision-hash";
 
 /// On the pod template: a change of settings is a change of the template.
 pub const SETTINGS_HASH: &str = "quartet.dev/settings-hash";
+
+/// On running pods: what they read from mounted objects. Its change makes their host look at those at once, and not
+/// within a minute or two.
+pub const MOUNTED_HASH: &str = "quartet.dev/mounted-hash";
 
 /// Labels and annotations under these are the operator's or Kubernetes'.
 pub const RESERVED: [&str; 6] = [
@@ -49,6 +55,31 @@ pub fn settings(resource: &str) -> String {
 /// Secret with the token of the members' authenticated port.
 pub fn admin(resource: &str) -> String {
     format!("{resource}-admin")
+}
+
+/// Deployment of the proxies, and what belongs to them.
+pub fn proxy(resource: &str) -> String {
+    format!("{resource}-proxy")
+}
+
+/// Service in front of the one member that takes all writes.
+pub fn writer(resource: &str) -> String {
+    format!("{resource}-writer")
+}
+
+/// The proxies' page of statistics: its Service, and the Secret with its credentials.
+pub fn proxy_stats(resource: &str) -> String {
+    format!("{resource}-proxy-stats")
+}
+
+/// Secret with the passwords of all users, as members read them.
+pub fn passwords(resource: &str) -> String {
+    format!("{resource}-passwords")
+}
+
+/// Secret that is generated for a user: `_` is no character of names of objects, and `-` none of users' names.
+pub fn user(resource: &str, user: &str) -> String {
+    format!("{resource}-user-{}", user.replace('_', "-"))
 }
 
 /// ControllerRevision that keeps an accepted spec.
@@ -100,6 +131,10 @@ mod tests {
             members(&longest),
             settings(&longest),
             admin(&longest),
+            proxy(&longest),
+            writer(&longest),
+            proxy_stats(&longest),
+            passwords(&longest),
             accepted(&longest, 999_999),
             member(&longest, 6),
             claim(&longest, 6),

@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use k8s_openapi::{
     api::{
-        apps::v1::StatefulSet,
+        apps::v1::{Deployment, StatefulSet},
         core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service},
         networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
@@ -18,7 +18,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 mod lint;
+mod step;
 pub use lint::{Breach, Guard};
+pub use step::{Operation, Step, close, list, open};
 
 /// `Call` is the kind's own type for a command to a member.
 #[derive(Clone, Debug, PartialEq)]
@@ -175,6 +177,7 @@ macro_rules! objects {
 
 objects! {
     StatefulSet: "apps", "statefulsets";
+    Deployment: "apps", "deployments";
     Service: "", "services";
     ConfigMap: "", "configmaps";
     Secret: "", "secrets";

@@ -120,8 +120,10 @@ pub struct Given {
 /// How this operator was started, as far as plans depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Image of the members, unless the spec names its own.
+    /// Images of members and proxies, unless the spec names its own.
     pub node_image: String,
+    pub mariadb_image: String,
+    pub haproxy_image: String,
     pub image_pull_policy: String,
     /// Where the operator itself runs: members let it in to their authenticated port.
     pub namespace: String,

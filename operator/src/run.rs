@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use axum::http::{HeaderValue, header::USER_AGENT};
+use futures::{FutureExt, future};
 use kube::{Client, Config};
 use quartet_client::admin::AdminClient;
 use tokio::{
@@ -21,7 +22,9 @@ use uuid::Uuid;
 use crate::{
     admin::{self, Health},
     args::{Arguments, Command, Crds, Members, Plan, Run},
-    controller, generate,
+    controller,
+    galera_cluster::GaleraClusters,
+    generate,
     kube::{
         Context,
         events::Events,
@@ -85,20 +88,31 @@ async fn lead(
     election: &mut Election,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let (sender, touched) = mpsc::channel(watches::QUEUE);
-    let routes = Routes::from([(SyncClusters::LABEL, sender)]);
+    let (sync_sender, sync_touched) = mpsc::channel(watches::QUEUE);
+    let (galera_sender, galera_touched) = mpsc::channel(watches::QUEUE);
+    let routes = Routes::from([(SyncClusters::LABEL, sync_sender), (GaleraClusters::LABEL, galera_sender)]);
     let scope = options.namespace.clone();
     let mut watching = watches::children(&context.client, &scope, routes, &context.metrics);
-    let controller =
-        controller::run::<SyncClusters>(context, scope, options.concurrency, touched, stop.clone());
-    tokio::pin!(controller);
+    let concurrency = options.concurrency;
+    let controllers = future::join(
+        controller::run::<SyncClusters>(
+            context.clone(),
+            scope.clone(),
+            concurrency,
+            sync_touched,
+            stop.clone(),
+        ),
+        controller::run::<GaleraClusters>(context, scope, concurrency, galera_touched, stop.clone()),
+    );
+    let controllers = controllers.map(drop);
+    tokio::pin!(controllers);
 
     // Renewed until the last reconciliation has ended, so beyond the signal.
     let ended = CancellationToken::new();
     let work = async {
         tokio::select! {
-            () = &mut controller => stop.is_cancelled(),
-            () = stop.cancelled() => timeout(SHUTDOWN, &mut controller).await.is_ok(),
+            () = &mut controllers => stop.is_cancelled(),
+            () = stop.cancelled() => timeout(SHUTDOWN, &mut controllers).await.is_ok(),
         }
     };
     let finished = tokio::select! {
@@ -144,6 +158,8 @@ fn context(client: Client, members: &Members, me: String, metrics: Arc<Metrics>)
         client,
         settings: Settings {
             node_image: members.node_image.clone(),
+            mariadb_image: members.mariadb_image.clone(),
+            haproxy_image: members.haproxy_image.clone(),
             image_pull_policy: members.image_pull_policy.clone(),
             namespace: members.pod_namespace.clone(),
         },
@@ -177,7 +193,10 @@ async fn plan(options: Plan) -> anyhow::Result<()> {
         "synccluster" | "syncclusters" => {
             Box::pin(show::<SyncClusters>(&context, &options.namespace, name)).await
         }
-        _ => bail!("unknown kind {kind}; known: synccluster"),
+        "galeracluster" | "galeraclusters" => {
+            Box::pin(show::<GaleraClusters>(&context, &options.namespace, name)).await
+        }
+        _ => bail!("unknown kind {kind}; known: synccluster, galeracluster"),
     }
 }
 

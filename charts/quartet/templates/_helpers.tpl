@@ -25,7 +25,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* Repository and tag of one of the two images: (list . .Values.image.node) */}}
+{{/* Repository and tag of one of the images: (list . .Values.image.node) */}}
 {{- define "quartet.image" -}}
 {{- $root := index . 0 -}}{{- $image := index . 1 -}}
 {{- printf "%s:%s" $image.repository (default $root.Chart.AppVersion $image.tag) -}}

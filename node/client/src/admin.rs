@@ -224,8 +224,7 @@ pub struct MemberClient {
 
 impl MemberClient {
     pub async fn report(&self) -> Result<MemberReport, AdminError> {
-        let body = self.send(reqwest::Method::GET, "/v1/member", None::<&()>).await?;
-        self.read("/v1/member", &body)
+        self.ask("/v1/member").await
     }
 
     pub async fn found(&self, command: &Found) -> Result<CommandOutcome, AdminError> {
@@ -242,6 +241,19 @@ impl MemberClient {
 
     pub async fn reset(&self, command: &Reset) -> Result<CommandOutcome, AdminError> {
         self.command("/v1/reset", command).await
+    }
+
+    pub(crate) async fn ask<T: for<'de> Deserialize<'de>>(
+        &self,
+        path: &'static str,
+    ) -> Result<T, AdminError> {
+        let body = self.send(reqwest::Method::GET, path, None::<&()>).await?;
+        self.read(path, &body)
+    }
+
+    /// A command whose answer says no more than that it was taken.
+    pub(crate) async fn tell(&self, path: &'static str, body: &impl Serialize) -> Result<(), AdminError> {
+        self.send(reqwest::Method::POST, path, Some(body)).await.map(drop)
     }
 
     async fn command(&self, path: &'static str, body: &impl Serialize) -> Result<CommandOutcome, AdminError> {

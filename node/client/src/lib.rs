@@ -7,6 +7,7 @@ pub mod admin;
 mod error;
 pub mod galera;
 pub mod lock;
+pub mod manager;
 mod placement;
 pub mod status;
 mod sync;

@@ -2,24 +2,19 @@
 
 use quartet_client::admin::{AdminError, CommandOutcome};
 
-use super::{
-    Call, Command, Seen,
-    observe::{address, token},
-};
+use super::{Call, Command, Seen};
 use crate::{
     failure::{Class, Failure},
     kube::Context,
+    members::observe::reach,
 };
 
 pub async fn call(ctx: &Context, seen: &Seen, call: &Call) -> Result<(), Failure> {
     let what = call.to_string();
-    let Some(address) = seen.pods.get(&call.ordinal).and_then(address) else {
-        return Err(Failure::new(Class::Transient, format!("{what}: its pod has no address")));
+    let member = match reach(ctx, &seen.members, call.ordinal) {
+        Ok(member) => member,
+        Err(why) => return Err(Failure::new(Class::Transient, format!("{what}: {why}"))),
     };
-    let Some(token) = seen.secret.as_ref().and_then(token) else {
-        return Err(Failure::new(Class::Transient, format!("{what}: there is no token yet")));
-    };
-    let member = ctx.members.member(address, token);
     let answer = match &call.command {
         Command::Found(command) => member.found(command).await,
         Command::ChangeMembership(command) => member.change_membership(command).await,

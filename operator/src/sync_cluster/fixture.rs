@@ -189,6 +189,8 @@ impl Cluster {
         Given {
             settings: Settings {
                 node_image: "quartet/node:1".to_owned(),
+                mariadb_image: "quartet/mariadb:1".to_owned(),
+                haproxy_image: "quartet/haproxy:1".to_owned(),
                 image_pull_policy: "IfNotPresent".to_owned(),
                 namespace: "quartet-system".to_owned(),
             },

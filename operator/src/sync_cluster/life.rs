@@ -281,10 +281,14 @@ fn volumes_grow_where_the_class_allows_it() {
     let mut cluster = cluster().three_members();
     cluster.change(|spec| spec.storage.size = quartet_crds::quantity::Bytes::new("2Gi"));
     cluster.settle();
-    assert!(cluster.claims.values().all(|claim| super::validate::requested(&claim.object) == Some("2Gi")));
+    assert!(
+        cluster.claims.values().all(|claim| crate::members::volumes::requested(&claim.object) == Some("2Gi"))
+    );
     cluster.change(|spec| spec.replicas = 5);
     cluster.settle();
-    assert!(cluster.claims.values().all(|claim| super::validate::requested(&claim.object) == Some("2Gi")));
+    assert!(
+        cluster.claims.values().all(|claim| crate::members::volumes::requested(&claim.object) == Some("2Gi"))
+    );
 }
 
 #[test]

@@ -12,18 +12,20 @@ pub mod seen;
 pub mod status;
 pub mod validate;
 
-use quartet_crds::sync_cluster::{SyncCluster, SyncClusterStatus};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use quartet_crds::sync_cluster::{Operation, SyncCluster, SyncClusterStatus};
 use uuid::Uuid;
 
 pub use command::{Call, Command};
-pub use seen::{Probe, Seen};
+pub use seen::Seen;
 pub use validate::Valid;
 
 use crate::{
     failure::Failure,
     kube::Context,
     names,
-    plan::{ObjectKind, Plan},
+    plan::{self as plans, ObjectKind, Plan},
     reconcile::{Fault, Given, Kind, Outcome, Verdict},
 };
 
@@ -105,6 +107,16 @@ impl Kind for SyncClusters {
 
     fn accepted_name(obj: &SyncCluster, generation: i64) -> String {
         names::accepted(obj.metadata.name.as_deref().unwrap_or_default(), generation)
+    }
+}
+
+impl plans::Operation for Operation {
+    fn id(&self) -> Option<Uuid> {
+        self.id.parse().ok()
+    }
+
+    fn named(self, id: String, now: Timestamp) -> Self {
+        Self { id, started_at: Some(Time(now)), ..self }
     }
 }
 

@@ -10,17 +10,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use quartet_client::admin::MemberState;
 use quartet_crds::{
     conditions::{self, Observation, Reason, Status, Type},
-    sync_cluster::{SyncCluster, SyncClusterStatus},
+    sync_cluster::{CONDITIONS, SyncCluster, SyncClusterStatus},
 };
 
-use super::{
-    LABEL, Seen, SyncClusters,
-    plan::{World, explain, list},
-};
+use super::{LABEL, Seen, SyncClusters, plan::World};
 use crate::{
-    failure::Class,
-    names,
-    reconcile::{Fault, Given, Outcome, Verdict},
+    children::Parent,
+    members::pods::explain,
+    plan::list,
+    reconcile::{Given, Outcome, Verdict},
+    status as common,
 };
 
 pub fn status(
@@ -34,16 +33,17 @@ pub fn status(
     let observed = match verdict.valid {
         Some(valid) => {
             let world = World::new(obj, valid, seen, given);
-            Look { world: &world, verdict, outcome, reason: reason(verdict.plan.reason) }.observations()
+            Look { world: &world, verdict, outcome, reason: common::reason(verdict.plan.reason) }
+                .observations()
         }
-        None => never_accepted(verdict.faults),
+        None => common::never_accepted(verdict.faults, &CONDITIONS),
     };
     let generation = obj.metadata.generation;
     let mut after = SyncClusterStatus {
         observed_generation: generation,
         conditions: conditions::update(&before.conditions, &observed, generation, &Time(given.now)),
-        replicas: i32::try_from(seen.pods.len()).unwrap_or(i32::MAX),
-        selector: Some(selector(obj)),
+        replicas: i32::try_from(seen.members.pods.len()).unwrap_or(i32::MAX),
+        selector: Some(common::selector(&Parent::of(obj, LABEL).selected(None))),
         cluster_id: before.cluster_id.clone(),
         operation: before.operation.clone(),
         ..SyncClusterStatus::default()
@@ -52,41 +52,6 @@ pub fn status(
         members::fill(&mut after, &before, &World::new(obj, valid, seen, given), obj.spec.replicas);
     }
     after
-}
-
-fn selector(obj: &SyncCluster) -> String {
-    let name = obj.metadata.name.as_deref().unwrap_or_default();
-    let pairs = names::selector(LABEL, name).into_iter().map(|(key, value)| format!("{key}={value}"));
-    pairs.collect::<Vec<_>>().join(",")
-}
-
-/// The word of the closed set; a plan or a fault never says another.
-fn reason(word: &str) -> Reason {
-    Reason::ALL.iter().copied().find(|reason| reason.as_str() == word).unwrap_or(Reason::SpecInvalid)
-}
-
-fn told(faults: &[Fault]) -> String {
-    faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect::<Vec<_>>().join("; ")
-}
-
-fn accepted(faults: &[Fault]) -> Observation {
-    match faults.first() {
-        None => Observation::new(Type::Accepted, true, Reason::SpecAccepted, "The spec is in force."),
-        Some(first) => Observation::new(Type::Accepted, false, reason(first.reason), told(faults)),
-    }
-}
-
-fn never_accepted(faults: &[Fault]) -> Vec<Observation> {
-    let accepted = accepted(faults);
-    let because = |r#type| Observation { r#type, status: Status::False, ..accepted.clone() };
-    let mut all: Vec<_> =
-        [Type::Progressing, Type::Available, Type::Ready, Type::LeaderElected, Type::MembershipStable]
-            .into_iter()
-            .map(because)
-            .collect();
-    all.push(Observation::new(Type::Degraded, false, Reason::NotFounded, "Nothing was made yet."));
-    all.push(accepted);
-    all
 }
 
 /// One look at everything, from which each condition takes its part.
@@ -100,7 +65,7 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn observations(&self) -> Vec<Observation> {
-        let (accepted, progressing) = (accepted(self.verdict.faults), self.progressing());
+        let (accepted, progressing) = (common::accepted(self.verdict.faults), self.progressing());
         let (available, degraded) = (self.available(), self.degraded());
         let ready = self.ready(&accepted, &degraded);
         vec![
@@ -189,7 +154,7 @@ impl Look<'_> {
             return Observation::new(Type::Available, false, self.reason, self.message());
         }
         let led = self.leader_elected();
-        let anybody = self.world.seen.pods.keys().any(|ordinal| self.world.is_ready(*ordinal));
+        let anybody = self.world.seen.members.pods.keys().any(|ordinal| self.world.is_ready(*ordinal));
         if led.status == Status::True && anybody {
             return Observation::new(Type::Available, true, Reason::Serving, "Every partition serves.");
         }
@@ -205,23 +170,13 @@ impl Look<'_> {
     }
 
     fn degraded(&self) -> Observation {
-        let is = |reason, message| Observation::new(Type::Degraded, true, reason, message);
-        if let Some((kind, name)) = self.outcome.taken.first() {
-            let message = format!(
-                "{kind} {name} exists and is not ours; it is left alone. Delete or rename it, or give this resource \
-                 another name."
-            );
-            return is(Reason::NameTaken, message);
+        if let Some(taken) = common::taken(self.outcome) {
+            return taken;
         }
         if self.is_lost() || self.reason == Reason::MemberBlocked {
-            return is(self.reason, self.message());
+            return Observation::new(Type::Degraded, true, self.reason, self.message());
         }
-        if let Some(failure) =
-            self.outcome.failure.as_ref().filter(|failure| failure.class != Class::Conflict)
-        {
-            return is(Reason::StepFailed, failure.chain());
-        }
-        self.members_degraded().unwrap_or_else(|| {
+        common::failed(self.outcome).or_else(|| self.members_degraded()).unwrap_or_else(|| {
             Observation::new(Type::Degraded, false, Reason::Healthy, "Nothing is wrong that we know of.")
         })
     }
@@ -263,7 +218,7 @@ impl Look<'_> {
             let message = format!(
                 "Members {} do not answer, are not ready or lag behind: look at their pods.{}",
                 list(&unready),
-                explain(world, &unready)
+                explain(&world.seen.members.pods, &unready)
             );
             return is(Reason::MembersUnready, message);
         }

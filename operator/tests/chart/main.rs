@@ -2,6 +2,8 @@
 
 // cfg(test) says to clippy that helpers here are tests too.
 #[cfg(test)]
+mod galera_network;
+#[cfg(test)]
 mod helm;
 #[cfg(test)]
 mod network_policy;

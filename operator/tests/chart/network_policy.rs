@@ -3,7 +3,10 @@
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::PodTemplateSpec, networking::v1::NetworkPolicy};
 use quartet_crds::sync_cluster::SyncClusterSpec;
-use quartet_operator::sync_cluster::{build, validate::Valid};
+use quartet_operator::{
+    children::Parent,
+    sync_cluster::{LABEL, build, validate::Valid},
+};
 
 use crate::{
     helm::{Chart, render},
@@ -26,9 +29,14 @@ const CLUSTERS: [(&str, &str, u8); 3] = [("apps", "demo", 2), ("apps", "rival", 
 
 fn cluster(namespace: &str, name: &str) -> Valid {
     Valid {
-        name: name.to_owned(),
-        namespace: namespace.to_owned(),
-        uid: format!("{namespace}-{name}"),
+        parent: Parent {
+            api_version: "quartet.dev/v1alpha1".to_owned(),
+            kind: "SyncCluster".to_owned(),
+            label: LABEL,
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            uid: format!("{namespace}-{name}"),
+        },
         replicas: 3,
         partitions: 8,
         image: "quartet-node:0.1.0".to_owned(),

@@ -70,7 +70,9 @@ fn crds_are_those_of_the_crds_folder_and_are_kept() {
             }
         }
     }
-    assert!(names.contains("syncclusters.quartet.dev"), "crds/ holds only {names:?}");
+    for kind in ["syncclusters.quartet.dev", "galeraclusters.quartet.dev"] {
+        assert!(names.contains(kind), "crds/ holds only {names:?}");
+    }
     assert_eq!(render(&[]).of_kind("CustomResourceDefinition").len(), names.len());
 }
 
@@ -117,10 +119,12 @@ fn needed() -> BTreeMap<(String, String), BTreeSet<String>> {
             },
         );
     }
-    add("quartet.dev", "syncclusters", &["get", "list", "watch"]);
-    add("quartet.dev", "syncclusters/status", &["patch"]);
-    // For owner references that block the deletion of their owner.
-    add("quartet.dev", "syncclusters/finalizers", &["update"]);
+    for kind in ["syncclusters", "galeraclusters"] {
+        add("quartet.dev", kind, &["get", "list", "watch"]);
+        add("quartet.dev", &format!("{kind}/status"), &["patch"]);
+        // For owner references that block the deletion of their owner.
+        add("quartet.dev", &format!("{kind}/finalizers"), &["update"]);
+    }
     add("events.k8s.io", "events", &["create"]);
     needed
 }
@@ -203,15 +207,21 @@ fn images_come_from_the_values_and_their_tags_from_the_chart() {
     let plain = operator(&render(&[]));
     assert_eq!(plain.image.as_deref(), Some("quartet-operator:0.1.0"));
     assert_eq!(env(&plain, "QUARTET_NODE_IMAGE").as_deref(), Some("quartet-node:0.1.0"));
+    assert_eq!(env(&plain, "QUARTET_MARIADB_IMAGE").as_deref(), Some("quartet-mariadb:0.1.0"));
+    assert_eq!(env(&plain, "QUARTET_HAPROXY_IMAGE").as_deref(), Some("quartet-haproxy:0.1.0"));
     let given = render(&[
         r#"image={"operator": {"repository": "mirror.example/o", "tag": "1"},
-            "node": {"repository": "mirror.example/n", "tag": "2"}, "pullPolicy": "Never"}"#,
+            "node": {"repository": "mirror.example/n", "tag": "2"},
+            "mariadb": {"repository": "mirror.example/m", "tag": "3"},
+            "haproxy": {"repository": "mirror.example/h", "tag": "4"}, "pullPolicy": "Never"}"#,
         r#"imagePullSecrets=[{"name": "mirror"}]"#,
     ]);
     let container = operator(&given);
     assert_eq!(container.image.as_deref(), Some("mirror.example/o:1"));
     assert_eq!(container.image_pull_policy.as_deref(), Some("Never"));
     assert_eq!(env(&container, "QUARTET_NODE_IMAGE").as_deref(), Some("mirror.example/n:2"));
+    assert_eq!(env(&container, "QUARTET_MARIADB_IMAGE").as_deref(), Some("mirror.example/m:3"));
+    assert_eq!(env(&container, "QUARTET_HAPROXY_IMAGE").as_deref(), Some("mirror.example/h:4"));
     assert_eq!(env(&container, "QUARTET_IMAGE_PULL_POLICY").as_deref(), Some("Never"));
     assert_eq!(pod(&given).image_pull_secrets.unwrap()[0].name, "mirror");
 }

@@ -38,6 +38,8 @@ fn context(api: &Api) -> Context {
         client,
         settings: Settings {
             node_image: "node".into(),
+            mariadb_image: "mariadb".into(),
+            haproxy_image: "haproxy".into(),
             image_pull_policy: "Never".into(),
             namespace: "quartet-system".into(),
         },

@@ -1,16 +1,15 @@
 //! ConfigMap with the members' settings, as their environment.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use sha2::{Digest, Sha256};
 
-use super::{super::validate::Valid, metadata};
-use crate::names;
+use super::super::validate::Valid;
+use crate::{children, names};
 
 pub fn settings(valid: &Valid) -> ConfigMap {
     ConfigMap {
-        metadata: metadata(valid, names::settings(&valid.name)),
+        metadata: valid.parent.metadata(names::settings(&valid.parent.name)),
         data: Some(data(valid)),
         ..ConfigMap::default()
     }
@@ -18,21 +17,13 @@ pub fn settings(valid: &Valid) -> ConfigMap {
 
 /// Changes exactly when a setting does. On the pod template, so that a change of settings rolls the members.
 pub fn hash(valid: &Valid) -> String {
-    let mut hasher = Sha256::new();
-    for (key, value) in data(valid) {
-        hasher.update(format!("{key}={value}\n"));
-    }
-    hasher.finalize().iter().take(8).fold(String::new(), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    children::hash(data(valid).into_iter().map(|(key, value)| format!("{key}={value}")))
 }
 
 fn data(valid: &Valid) -> BTreeMap<String, String> {
     let spec = &valid.spec;
     [
-        ("QUARTET_CLUSTER", valid.name.clone()),
+        ("QUARTET_CLUSTER", valid.parent.name.clone()),
         ("QUARTET_PARTITIONS", valid.partitions.to_string()),
         ("QUARTET_LOCK_DEFAULT_TTL", spec.lock.default_ttl.to_string()),
         ("QUARTET_QUEUE_VISIBILITY_TIMEOUT", spec.queue.visibility_timeout.to_string()),

@@ -9,8 +9,9 @@ use quartet_crds::{
 };
 use serde_json::{Value, json};
 
-use super::{admin_secret, disruption_budget, services, settings, stateful_set};
+use super::{disruption_budget, services, settings, stateful_set};
 use crate::{
+    children::secrets,
     names,
     sync_cluster::{Valid, fixture::cluster, validate::validate},
 };
@@ -142,11 +143,11 @@ fn a_budget_keeps_a_quorum_of_the_larger_number() {
 
 #[test]
 fn an_emptied_token_is_made_anew_and_a_live_one_stays() {
-    let mut secret = admin_secret::admin_secret(&valid(|_| {}), None, "fresh");
+    let mut secret = secrets::admin(&valid(|_| {}).parent, None, "fresh");
     let token =
         |secret: &k8s_openapi::api::core::v1::Secret| secret.data.as_ref().unwrap()["token"].0.clone();
-    let again = admin_secret::admin_secret(&valid(|_| {}), Some(&secret), "other");
+    let again = secrets::admin(&valid(|_| {}).parent, Some(&secret), "other");
     assert_eq!(token(&again), b"fresh");
     secret.data = None;
-    assert_eq!(token(&admin_secret::admin_secret(&valid(|_| {}), Some(&secret), "other")), b"other");
+    assert_eq!(token(&secrets::admin(&valid(|_| {}).parent, Some(&secret), "other")), b"other");
 }

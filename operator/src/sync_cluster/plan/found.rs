@@ -16,11 +16,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    World, explain,
-    step::{Intent, Step, list, member, recorded},
+    Step, World,
+    step::{Intent, member, recorded},
 };
 use crate::{
-    plan::Record,
+    members::{pods::explain, volumes},
+    plan::{Record, list},
     sync_cluster::{Call, Command, build::quorum},
 };
 
@@ -69,11 +70,11 @@ fn begin(world: &World<'_>) -> Step {
         let message = format!(
             "Members {} have not answered yet that they are empty.{}",
             list(&silent),
-            explain(world, &silent)
+            explain(&world.seen.members.pods, &silent)
         );
         return Step::wait(Reason::StartingMembers, blocked(world).unwrap_or(message));
     }
-    let older = older_claims(world);
+    let older = volumes::older(&world.seen.members, world.valid.replicas, world.born.as_ref());
     if let Some(highest) = older.last() {
         let message = format!(
             "The claims of members {} are older than this resource and may hold a cluster that would be lost sight of: set \
@@ -85,17 +86,6 @@ fn begin(world: &World<'_>) -> Step {
     }
     let founders = (0..wanted).filter_map(|k| world.peer(k)).collect::<Vec<_>>();
     record(world, &founders)
-}
-
-/// Volumes that nobody asks, since no pod mounts them, and that an earlier resource of this name has left.
-fn older_claims(world: &World<'_>) -> Vec<u16> {
-    let Some(born) = &world.born else { return Vec::new() };
-    let beyond = world.seen.claims.iter().filter(|(ordinal, _)| **ordinal >= world.valid.replicas);
-    beyond
-        .filter(|(_, claim)| claim.metadata.deletion_timestamp.is_none())
-        .filter(|(_, claim)| claim.metadata.creation_timestamp.as_ref().is_some_and(|made| made < born))
-        .map(|(ordinal, _)| *ordinal)
-        .collect()
 }
 
 fn blocked(world: &World<'_>) -> Option<String> {

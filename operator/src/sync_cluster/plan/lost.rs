@@ -5,11 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use quartet_client::admin::Peer;
 use quartet_crds::conditions::Reason;
 
-use super::{
-    World,
-    step::{Step, list},
-};
-use crate::sync_cluster::build::quorum;
+use super::{Step, World};
+use crate::{plan::list, sync_cluster::build::quorum};
 
 const LOST: Duration = Duration::from_secs(10);
 

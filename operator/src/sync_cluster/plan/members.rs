@@ -7,8 +7,8 @@ use quartet_crds::{conditions::Reason, sync_cluster::OperationKind};
 use uuid::Uuid;
 
 use super::{
-    World,
-    step::{Intent, Step, member, recorded},
+    Step, World,
+    step::{Intent, member, recorded},
 };
 use crate::sync_cluster::{Call, Command, build::quorum};
 

@@ -7,58 +7,30 @@
 use std::cmp::Reverse;
 
 use k8s_openapi::api::core::v1::Pod;
-use quartet_crds::{
-    conditions::Reason,
-    sync_cluster::{OperationKind, OperationMember},
-};
+use quartet_crds::{common::OperationMember, conditions::Reason, sync_cluster::OperationKind};
 
-use super::{
-    World, drain, explain,
-    step::{Intent, Step, list},
-    world::is_dead,
-};
+use super::{Step, World, drain, step::Intent};
 use crate::{
-    names,
-    plan::{Deletion, Grounds, ObjectKind},
+    members::{
+        pods::{explain, is_dead},
+        rollout::{outdated, restart as deletion},
+    },
+    plan::list,
 };
-
-/// The template revision that pods shall have; None while the StatefulSet's controller has not seen the present one.
-fn revision<'a>(world: &World<'a>) -> Option<&'a str> {
-    let set = world.seen.stateful_set.as_ref()?;
-    let status = set.status.as_ref()?;
-    let current = status.observed_generation? >= set.metadata.generation?;
-    status.update_revision.as_deref().filter(|_| current)
-}
-
-fn outdated<'a>(world: &World<'a>) -> Vec<(u16, &'a Pod)> {
-    let Some(revision) = revision(world) else { return Vec::new() };
-    let is_current = |pod: &Pod| {
-        let labels = pod.metadata.labels.as_ref();
-        labels.and_then(|labels| labels.get(names::REVISION)).is_none_or(|label| label == revision)
-    };
-    let pods = world.seen.pods.iter();
-    pods.filter(|(_, pod)| pod.metadata.deletion_timestamp.is_none() && !is_current(pod))
-        .map(|(ordinal, pod)| (*ordinal, pod))
-        .collect()
-}
 
 pub(super) fn replace_dead(world: &World<'_>) -> Option<Step> {
     if world.valid.spec.hibernated {
         return None;
     }
-    let (ordinal, pod) = outdated(world).into_iter().find(|(_, pod)| is_dead(pod))?;
+    let (ordinal, pod) = outdated(&world.seen.members).into_iter().find(|(_, pod)| is_dead(pod))?;
     let message = format!(
         "Nothing runs in the pod of member {ordinal}, and its template is an old one: it is replaced."
     );
     Some(Step::wait(Reason::RollingOut, message).deleting(deletion(pod)))
 }
 
-fn deletion(pod: &Pod) -> Vec<Deletion> {
-    Deletion::of(ObjectKind::Pod, &pod.metadata, Grounds::Restart).into_iter().collect()
-}
-
 pub(super) fn roll(world: &World<'_>) -> Option<Step> {
-    let outdated = outdated(world);
+    let outdated = outdated(&world.seen.members);
     if outdated.is_empty() {
         return None;
     }
@@ -71,7 +43,7 @@ pub(super) fn roll(world: &World<'_>) -> Option<Step> {
         let message = format!(
             "{to_go} members still run an old template; waiting for the pods of {}.{}",
             list(&missing),
-            explain(world, &missing)
+            explain(&world.seen.members.pods, &missing)
         );
         return Some(Step::wait(Reason::RollingOut, message));
     }
@@ -92,7 +64,7 @@ pub(super) fn roll(world: &World<'_>) -> Option<Step> {
                 "{to_go} members still run an old template; they are restarted once members {} are ready and have caught \
                  up.{}",
                 list(&unhealthy),
-                explain(world, &unhealthy)
+                explain(&world.seen.members.pods, &unhealthy)
             )
         };
         return Some(Step::wait(Reason::RolloutWaiting, message));

@@ -1,14 +1,14 @@
 //! The end of every operation: nothing else is due, so it is closed once its members are well.
 
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
-use quartet_crds::{conditions::Reason, quantity};
+use quartet_crds::conditions::Reason;
 
-use super::{
-    World, explain,
-    step::{Step, close, list},
+use super::{Step, World};
+use crate::{
+    members::{pods::explain, volumes},
+    plan::{close, list},
 };
-use crate::sync_cluster::validate::requested;
 
 const WAITING: Duration = Duration::from_secs(2);
 
@@ -27,7 +27,7 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
         let message = format!(
             "Members {} are not ready, or have not caught up.{}",
             list(&unhealthy),
-            explain(world, &unhealthy)
+            explain(&world.seen.members.pods, &unhealthy)
         );
         return Some(Step::wait(Reason::MembersUnready, message).after(WAITING));
     }
@@ -38,19 +38,7 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
 }
 
 fn resizing(world: &World<'_>) -> Option<Step> {
-    let growing: Vec<u16> = world
-        .seen
-        .claims
-        .iter()
-        .filter(|(ordinal, claim)| {
-            let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
-            let smaller = capacity.zip(requested(claim)).is_some_and(|(capacity, requested)| {
-                quantity::compare(&capacity.0, requested) == Some(Ordering::Less)
-            });
-            **ordinal < world.valid.replicas && smaller
-        })
-        .map(|(ordinal, _)| *ordinal)
-        .collect();
+    let growing = volumes::growing(&world.seen.members, world.valid.replicas);
     (!growing.is_empty()).then(|| {
         let message = format!("The volumes of members {} are growing.", list(&growing));
         Step::wait(Reason::ResizingVolumes, message).after(WAITING)

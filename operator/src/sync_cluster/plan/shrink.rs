@@ -4,17 +4,18 @@
 use std::collections::BTreeSet;
 
 use quartet_crds::{
+    common::OperationMember,
     conditions::Reason,
-    sync_cluster::{Operation, OperationKind, OperationMember},
+    sync_cluster::{Operation, OperationKind},
 };
 use uuid::Uuid;
 
 use super::{
-    World, drain,
+    Step, World, drain,
     members::{self, Wanted},
-    step::{Intent, Step, close, list},
+    step::Intent,
 };
-use crate::plan::{Deletion, Grounds, ObjectKind};
+use crate::plan::{Deletion, Grounds, ObjectKind, close, list};
 
 pub(super) fn step(world: &World<'_>) -> Option<Step> {
     world.cluster?;
@@ -33,7 +34,7 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
 /// A growth that was called off before its members were taken in: each says itself that its volume is empty. Volumes
 /// that nobody speaks for are kept.
 fn take_back(world: &World<'_>, keep: u16) -> Option<Step> {
-    let beyond = world.seen.claims.keys().filter(|ordinal| **ordinal >= keep);
+    let beyond = world.seen.members.claims.keys().filter(|ordinal| **ordinal >= keep);
     let never: Vec<u16> = beyond.copied().filter(|ordinal| world.seen.is_empty(*ordinal)).collect();
     let highest = never.last()?;
     if !world.all_committed() {
@@ -110,13 +111,14 @@ fn leaver(world: &World<'_>, ordinal: u16) -> OperationMember {
     OperationMember {
         ordinal: i32::from(ordinal),
         incarnation,
-        uid: world.seen.claims.get(&ordinal).and_then(|claim| claim.metadata.uid.clone()),
+        uid: world.seen.members.claims.get(&ordinal).and_then(|claim| claim.metadata.uid.clone()),
     }
 }
 
 /// The removal is committed in every group: a volume of a removed member may never come back as a voter.
 fn remove_volumes(world: &World<'_>, id: Uuid, operation: &Operation, to: u16) -> Step {
-    let running: Vec<u16> = world.seen.pods.keys().filter(|ordinal| **ordinal >= to).copied().collect();
+    let running: Vec<u16> =
+        world.seen.members.pods.keys().filter(|ordinal| **ordinal >= to).copied().collect();
     if !running.is_empty() {
         let message = format!("Members {} have left; their pods are stopping.", list(&running));
         return Step::wait(Reason::Shrinking, message);
@@ -126,7 +128,7 @@ fn remove_volumes(world: &World<'_>, id: Uuid, operation: &Operation, to: u16) -
         .members
         .iter()
         .filter_map(|member| {
-            let claim = world.seen.claims.get(&u16::try_from(member.ordinal).ok()?)?;
+            let claim = world.seen.members.claims.get(&u16::try_from(member.ordinal).ok()?)?;
             (claim.metadata.uid.is_some() && claim.metadata.uid == member.uid).then_some(claim)
         })
         .collect();
@@ -137,7 +139,7 @@ fn remove_volumes(world: &World<'_>, id: Uuid, operation: &Operation, to: u16) -
     let delete = left
         .iter()
         .filter(|claim| claim.metadata.deletion_timestamp.is_none())
-        .filter_map(|claim| Deletion::of(ObjectKind::PersistentVolumeClaim, &claim.metadata, grounds))
+        .filter_map(|claim| Deletion::new(ObjectKind::PersistentVolumeClaim, &claim.metadata, grounds))
         .collect();
     Step::wait(Reason::Shrinking, "The volumes of the removed members are being deleted.").deleting(delete)
 }

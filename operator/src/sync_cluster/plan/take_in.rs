@@ -8,11 +8,12 @@ use quartet_crds::{conditions::Reason, sync_cluster::OperationKind};
 use uuid::Uuid;
 
 use super::{
-    World, explain,
+    Step, World,
     members::{self, Wanted},
-    step::{Intent, Step, list, member, recorded},
+    step::{Intent, member, recorded},
     world::is_caught_up,
 };
+use crate::{members::pods::explain, plan::list};
 
 /// One member at a time: the one whose replacement is under way, else the lowest.
 pub(super) fn replace(world: &World<'_>) -> Option<Step> {
@@ -69,7 +70,11 @@ pub(super) fn grow(world: &World<'_>) -> Option<Step> {
                 list(&foreign)
             )
         } else {
-            format!("New members {} have not answered yet.{}", list(&silent), explain(world, &silent))
+            format!(
+                "New members {} have not answered yet.{}",
+                list(&silent),
+                explain(&world.seen.members.pods, &silent)
+            )
         };
         return Some(Step::wait(Reason::Growing, message));
     }

@@ -10,14 +10,11 @@ use quartet_crds::sync_cluster::{Operation, OperationKind, SyncCluster, SyncClus
 use uuid::Uuid;
 
 use crate::{
+    children::claim::is_left_over,
+    members::{hibernate, pods::is_ready},
     names,
     reconcile::Given,
-    sync_cluster::{
-        PEER_PORT, Seen,
-        build::{claim::is_left_over, quorum},
-        seen::is_ready,
-        validate::Valid,
-    },
+    sync_cluster::{PEER_PORT, Seen, build::quorum, validate::Valid},
 };
 
 pub struct World<'a> {
@@ -98,7 +95,7 @@ impl<'a> World<'a> {
     /// not known who is a member, none of those that were is taken away.
     pub fn pods_wanted(&self) -> u16 {
         if self.valid.spec.hibernated {
-            return super::hibernate::replicas(self);
+            return hibernate::replicas(&self.seen.members);
         }
         let wanted = self.valid.replicas;
         if let Some((_, found)) = self.operation_of(OperationKind::Found) {
@@ -123,8 +120,11 @@ impl<'a> World<'a> {
 
     /// Members whose volumes go with an earlier resource of this name.
     pub fn left_over(&self) -> Vec<u16> {
-        let claims = self.seen.claims.iter();
-        claims.filter(|(_, claim)| is_left_over(self.valid, claim)).map(|(ordinal, _)| *ordinal).collect()
+        let claims = self.seen.members.claims.iter();
+        claims
+            .filter(|(_, claim)| is_left_over(&self.valid.parent, claim))
+            .map(|(ordinal, _)| *ordinal)
+            .collect()
     }
 
     /// In every configuration, as it is in its member's own words.
@@ -142,7 +142,7 @@ impl<'a> World<'a> {
     }
 
     pub fn pod(&self, ordinal: u16) -> Option<&'a Pod> {
-        self.seen.pods.get(&ordinal)
+        self.seen.members.pods.get(&ordinal)
     }
 
     pub fn is_ready(&self, ordinal: u16) -> bool {
@@ -172,7 +172,7 @@ impl<'a> World<'a> {
     }
 
     pub fn address(&self, peer: Peer) -> Address {
-        let host = names::host(&self.valid.name, &self.valid.namespace, peer.ordinal);
+        let host = names::host(&self.valid.parent.name, &self.valid.parent.namespace, peer.ordinal);
         Address { peer, address: format!("{host}:{PEER_PORT}") }
     }
 }
@@ -241,18 +241,4 @@ fn highest<'a>(configurations: impl Iterator<Item = &'a GroupConfiguration>) -> 
         .map(|peer| peer.ordinal + 1)
         .max()
         .unwrap_or(0)
-}
-
-/// No process runs in it: its containers are terminated, or wait for something that may never come.
-pub(super) fn is_dead(pod: &Pod) -> bool {
-    let Some(status) = &pod.status else { return false };
-    match status.phase.as_deref() {
-        Some("Failed" | "Succeeded") => true,
-        Some("Pending" | "Running") => status
-            .container_statuses
-            .iter()
-            .flatten()
-            .all(|container| container.state.as_ref().is_some_and(|state| state.running.is_none())),
-        _ => false,
-    }
 }

@@ -4,7 +4,7 @@ use quartet_client::admin::{MemberReport, MemberState, Peer};
 use quartet_crds::sync_cluster::{MemberRole, MemberStatus, SyncClusterStatus};
 
 use super::super::plan::World;
-use crate::names;
+use crate::{names, status::oldest};
 
 /// `asked_for`: what the present spec asks for, also where it is not accepted.
 pub(super) fn fill(
@@ -23,14 +23,15 @@ pub(super) fn fill(
     after.ready_replicas = i32::try_from(ready.count()).unwrap_or(i32::MAX);
     after.member_summary = Some(format!("{}/{asked_for}", after.ready_replicas));
     after.leader = leader(world, members);
-    after.version = version(world, members).or_else(|| before.version.clone());
+    let versions = (0..members).filter_map(|ordinal| Some(world.seen.report(ordinal)?.version.clone()));
+    after.version = oldest(versions).or_else(|| before.version.clone());
 }
 
 fn one(world: &World<'_>, before: &SyncClusterStatus, ordinal: u16) -> MemberStatus {
     let report = world.seen.report(ordinal);
     let last = before.members.iter().find(|member| member.ordinal == i32::from(ordinal));
     MemberStatus {
-        name: names::member(&world.valid.name, ordinal),
+        name: names::member(&world.valid.parent.name, ordinal),
         ordinal: i32::from(ordinal),
         incarnation: report
             .map(|report| report.incarnation.to_string())
@@ -65,16 +66,5 @@ fn leader(world: &World<'_>, members: u16) -> Option<String> {
         .map(|ordinal| (ordinal, world.led_by(ordinal)))
         .max_by_key(|(_, led)| *led)
         .filter(|(_, led)| *led > 0)?;
-    Some(format!("{} ({led}/{})", names::member(&world.valid.name, ordinal), world.groups.len()))
-}
-
-/// The oldest that runs.
-fn version(world: &World<'_>, members: u16) -> Option<String> {
-    let numbers = |version: &str| -> Vec<u64> {
-        version.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect()
-    };
-    (0..members)
-        .filter_map(|ordinal| world.seen.report(ordinal))
-        .map(|report| report.version.clone())
-        .min_by(|left, right| (numbers(left), left).cmp(&(numbers(right), right)))
+    Some(format!("{} ({led}/{})", names::member(&world.valid.parent.name, ordinal), world.groups.len()))
 }

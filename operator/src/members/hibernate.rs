@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use quartet_crds::conditions::Reason;
 
-use super::{World, step::Step};
+use super::Members;
+use crate::plan::Step;
 
 const ASLEEP: Duration = Duration::from_mins(10);
 
 /// One fewer than run, once the one before is gone.
-pub(super) fn replicas(world: &World<'_>) -> u16 {
-    let live = world.seen.stateful_set.as_ref().and_then(|set| set.spec.as_ref()?.replicas);
-    let live = live.and_then(|live| u16::try_from(live).ok()).unwrap_or(0);
-    let stopping = world.seen.pods.keys().any(|ordinal| *ordinal >= live);
+pub fn replicas(members: &Members) -> u16 {
+    let live = members.asked_for().unwrap_or(0);
+    let stopping = members.pods.keys().any(|ordinal| *ordinal >= live);
     if stopping { live } else { live.saturating_sub(1) }
 }
 
-pub(super) fn step(world: &World<'_>) -> Option<Step> {
-    world.valid.spec.hibernated.then(|| match world.seen.pods.len() {
+pub fn step<Call>(members: &Members) -> Step<Call> {
+    match members.pods.len() {
         0 => Step::wait(
             Reason::Hibernated,
             "All pods are stopped and the volumes kept; set hibernated to false to wake.",
@@ -26,5 +26,5 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
         running => {
             Step::wait(Reason::Hibernating, format!("{running} pods still run; they are stopped one by one."))
         }
-    })
+    }
 }

@@ -5,14 +5,14 @@ fn is_word(text: &str, inner: impl Fn(char) -> bool, outer: impl Fn(char) -> boo
 }
 
 /// Lower-case letters, digits and `-`, beginning with a letter.
-pub(super) fn is_dns_label(text: &str) -> bool {
+pub(crate) fn is_dns_label(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && is_word(text, |c| is_lower(c) || c == '-', is_lower)
 }
 
 /// A key of labels and annotations: `name`, or `domain/name`.
-pub(super) fn is_qualified_name(text: &str) -> bool {
+pub(crate) fn is_qualified_name(text: &str) -> bool {
     let (domain, name) = match text.split_once('/') {
         Some((domain, name)) => (Some(domain), name),
         None => (None, text),
@@ -24,14 +24,14 @@ pub(super) fn is_qualified_name(text: &str) -> bool {
     domain_is_valid && !name.is_empty() && is_label_value(name)
 }
 
-pub(super) fn is_label_value(text: &str) -> bool {
+pub(crate) fn is_label_value(text: &str) -> bool {
     let alphanumeric = |c: char| c.is_ascii_alphanumeric();
     let inner = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
     text.is_empty() || (text.len() <= 63 && is_word(text, inner, alphanumeric))
 }
 
 /// `[host[:port]/]path[:tag][@sha256:digest]`, as the distribution project defines it.
-pub(super) fn is_image(text: &str) -> bool {
+pub(crate) fn is_image(text: &str) -> bool {
     let (text, digest) = match text.split_once('@') {
         Some((name, digest)) => (name, Some(digest)),
         None => (text, None),

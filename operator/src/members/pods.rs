@@ -1,14 +1,37 @@
-//! Why a member is not there, as far as its pod tells: in words that stay the same while Kubernetes tries again and again.
+//! What a pod tells: whether it is ready or dead, and why its member is not there, in words that stay the same while
+//! Kubernetes tries again and again.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
-use super::{World, step::list};
+use crate::plan::list;
+
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
+/// No process runs in it: its containers are terminated, or wait for something that may never come.
+pub fn is_dead(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    match status.phase.as_deref() {
+        Some("Failed" | "Succeeded") => true,
+        Some("Pending" | "Running") => status
+            .container_statuses
+            .iter()
+            .flatten()
+            .all(|container| container.state.as_ref().is_some_and(|state| state.running.is_none())),
+        _ => false,
+    }
+}
 
 /// What is known of why these members are missing, as sentences; empty when nothing is.
-pub fn explain(world: &World<'_>, ordinals: &[u16]) -> String {
+pub fn explain(pods: &BTreeMap<u16, Pod>, ordinals: &[u16]) -> String {
     let mut troubles: Vec<(&str, Vec<u16>)> = Vec::new();
     for ordinal in ordinals {
-        let Some(trouble) = trouble(world.pod(*ordinal)) else { continue };
+        let Some(trouble) = trouble(pods.get(ordinal)) else { continue };
         match troubles.iter_mut().find(|(known, _)| *known == trouble) {
             Some((_, members)) => members.push(*ordinal),
             None => troubles.push((trouble, vec![*ordinal])),
@@ -19,7 +42,8 @@ pub fn explain(world: &World<'_>, ordinals: &[u16]) -> String {
         .fold(String::new(), |text, (trouble, members)| format!("{text} Of {}: {trouble}.", list(members)))
 }
 
-fn trouble(pod: Option<&Pod>) -> Option<&'static str> {
+/// Why the member of this pod may be missing.
+pub fn trouble(pod: Option<&Pod>) -> Option<&'static str> {
     let Some(pod) = pod else {
         return Some("there is no pod yet; `kubectl describe statefulset` says why if none comes");
     };

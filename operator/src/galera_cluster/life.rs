@@ -1,0 +1,505 @@
+//! A cluster's life on the model: it converges from everywhere, also when the operator is killed between any two
+//! actions, and what must never happen does not.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use quartet_client::galera::Position;
+use quartet_crds::{
+    common::DeletionPolicy,
+    conditions::{Reason, Type},
+    galera_cluster::{BootstrapFrom, MemberState, OperationKind},
+};
+use uuid::Uuid;
+
+use super::{
+    Command,
+    fixture::{Cluster, Data, cluster},
+};
+
+fn is_ready(cluster: &Cluster) -> bool {
+    cluster.condition(Type::Ready) == ("True".to_owned(), "AllMembersReady".to_owned())
+}
+
+/// So many members, all in one Primary component, and so many volumes.
+fn is_of(cluster: &Cluster, members: usize) -> bool {
+    is_ready(cluster)
+        && cluster.primaries().len() == members
+        && (cluster.pods.len(), cluster.claims.len()) == (members, members)
+}
+
+fn states(cluster: &Cluster) -> Vec<MemberState> {
+    cluster.status().members.iter().map(|member| member.state).collect()
+}
+
+/// Numbers that a seed chooses.
+fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    move |bound| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % bound
+    }
+}
+
+#[test]
+fn three_empty_members_become_one_cluster() {
+    let cluster = cluster().settled();
+    assert!(is_of(&cluster, 3));
+    assert_eq!(states(&cluster), [MemberState::Synced; 3]);
+    let status = cluster.status();
+    assert_eq!(status.member_summary.as_deref(), Some("3/3"));
+    assert_eq!(status.primary.as_deref(), Some("shop-0"));
+    assert_eq!(status.cluster, cluster.acknowledged.keys().next().map(ToString::to_string));
+    assert_eq!((status.operation, cluster.formed), (None, 1));
+}
+
+#[test]
+fn all_killed_at_once_come_back_by_themselves() {
+    let mut cluster = cluster().settled();
+    for round in 0..20_u16 {
+        cluster.kill_all();
+        assert_eq!(cluster.condition(Type::Quorate), ("False".to_owned(), "PrimaryMissing".to_owned()));
+        assert_eq!(cluster.condition(Type::Recovering).0, "True");
+        cluster.settle();
+        assert!(is_of(&cluster, 3), "{round}");
+    }
+    assert_eq!(cluster.formed, 21);
+}
+
+#[test]
+fn a_survivor_of_two_is_given_leave_while_it_runs() {
+    let mut cluster = cluster().settled();
+    for ordinals in [[0, 1], [0, 2], [1, 2]] {
+        for ordinal in ordinals {
+            cluster.kill(ordinal);
+        }
+        let survivor = (0..3).find(|ordinal| !ordinals.contains(ordinal)).unwrap();
+        let plan = cluster.until(Reason::Bootstrapping);
+        assert_eq!(plan.calls[0].ordinal, survivor, "{plan}");
+        cluster.settle();
+        assert!(is_of(&cluster, 3));
+    }
+}
+
+#[test]
+fn who_is_ahead_begins_whoever_that_is() {
+    let mut cluster = cluster().settled();
+    for ahead in 0..3 {
+        cluster.kill_all();
+        let position = cluster.position(ahead).unwrap();
+        let more = Position { seqno: position.seqno + 3, ..position };
+        cluster.put(ahead, Data::At(more));
+        cluster.acknowledged.insert(more.cluster, more.seqno);
+        let plan = cluster.until(Reason::Bootstrapping);
+        assert_eq!(plan.calls[0].ordinal, ahead, "{plan}");
+        cluster.settle();
+        assert!(is_of(&cluster, 3));
+    }
+}
+
+#[test]
+fn an_emptied_and_a_torn_volume_are_filled_and_never_begun_from() {
+    for data in [Data::None, Data::Torn] {
+        for ordinal in 0..3 {
+            let mut cluster = cluster().settled();
+            cluster.kill_all();
+            if data == Data::None {
+                cluster.wipe(ordinal);
+            } else {
+                cluster.put(ordinal, data);
+            }
+            cluster.settle();
+            assert!(is_of(&cluster, 3));
+        }
+    }
+}
+
+#[test]
+fn nothing_begins_from_less_than_was_seen_and_a_human_can_say_otherwise() {
+    let mut cluster = cluster().settled();
+    for _ in 0..30 {
+        cluster.tick();
+        cluster.reconcile(usize::MAX);
+    }
+    cluster.kill_all();
+    // Two volumes are restored from an old copy, and one is gone.
+    let position = cluster.position(0).unwrap();
+    let old = Position { seqno: 5, ..position };
+    (0..2).for_each(|ordinal| cluster.put(ordinal, Data::At(old)));
+    cluster.wipe(2);
+    let formed = cluster.formed;
+    let plan = cluster.until(Reason::DataLost);
+    assert!(plan.calls.is_empty() && plan.message.contains("bootstrapFrom"), "{plan}");
+    for r#type in [Type::Recovering, Type::Degraded] {
+        assert_eq!(cluster.condition(r#type), ("True".to_owned(), "DataLost".to_owned()));
+    }
+    for _ in 0..30 {
+        cluster.reconcile(usize::MAX);
+        cluster.tick();
+    }
+    assert_eq!(cluster.formed, formed);
+    cluster.loss_allowed = true;
+    cluster.change(|spec| {
+        let from = BootstrapFrom { member: "shop-1".to_owned(), position: old.to_string() };
+        spec.recovery.bootstrap_from = Some(from);
+    });
+    cluster.acknowledged.clear();
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+    // What was lost then is no loss the next time.
+    cluster.loss_allowed = false;
+    cluster.kill_all();
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+}
+
+#[test]
+fn a_silent_member_is_waited_for_and_named() {
+    let mut cluster = cluster().settled();
+    cluster.kill_all();
+    cluster.cut.insert(1);
+    let plan = cluster.until(Reason::WaitingForMembers);
+    assert!(plan.message.contains("shop-1"), "{plan}");
+    for _ in 0..30 {
+        cluster.reconcile(usize::MAX);
+        cluster.tick();
+    }
+    assert!(cluster.primaries().is_empty());
+    cluster.cut.clear();
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+}
+
+#[test]
+fn a_volume_of_another_history_is_never_begun_from() {
+    let mut cluster = cluster().settled();
+    cluster.kill_all();
+    cluster.put(1, Data::At(Position { cluster: Uuid::from_u128(77), seqno: 1_000_000 }));
+    let plan = cluster.until(Reason::Bootstrapping);
+    assert_ne!(plan.calls[0].ordinal, 1, "{plan}");
+    for _ in 0..10 {
+        cluster.reconcile(usize::MAX);
+        cluster.tick();
+    }
+    assert_eq!(cluster.condition(Type::Available).0, "True");
+    assert_eq!(cluster.condition(Type::Degraded), ("True".to_owned(), "ForeignMember".to_owned()));
+}
+
+#[test]
+fn a_partition_never_makes_two_of_one() {
+    for minority in 0..3 {
+        let mut cluster = cluster().settled();
+        cluster.cut.insert(minority);
+        for _ in 0..20 {
+            cluster.tick();
+            cluster.reconcile(usize::MAX);
+        }
+        assert_eq!(cluster.primaries().len(), 2);
+        assert_eq!(cluster.condition(Type::Available).0, "True");
+        cluster.cut.clear();
+        cluster.settle();
+        assert!(is_of(&cluster, 3));
+        assert_eq!(cluster.formed, 1);
+    }
+}
+
+/// The second operator still holds what it saw before the first one acted.
+#[test]
+fn two_operators_never_give_two_leaves() {
+    let mut cluster = cluster().settled();
+    cluster.kill_all();
+    let first = cluster.until(Reason::Bootstrapping);
+    let calls = first.calls.clone();
+    cluster.settle();
+    cluster.kill(1);
+    cluster.kill(2);
+    // Whatever is still on its way to the members now, names a run that is over.
+    for call in calls {
+        let Command::Bootstrap(leave) = call.command else { panic!("{first}") };
+        (0..3).for_each(|ordinal| cluster.bootstrap(ordinal, &leave));
+    }
+    assert!(cluster.primaries().is_empty());
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+}
+
+#[test]
+fn a_recorded_leave_is_repeated_by_the_next_operator_and_no_other_is_given() {
+    let mut cluster = cluster().settled();
+    cluster.kill_all();
+    cluster.until(Reason::Bootstrapping);
+    // Killed after the record, before the command.
+    cluster.reconcile(2);
+    let recorded = cluster.resource.status.clone().unwrap().operation.unwrap();
+    assert_eq!(recorded.kind, OperationKind::Bootstrap);
+    cluster.tick();
+    let plan = cluster.plan();
+    assert!(plan.record.is_none(), "{plan}");
+    let Command::Bootstrap(leave) = &plan.calls[0].command else { panic!("{plan}") };
+    assert_eq!(leave.operation.to_string(), recorded.id);
+    // Its run ends before the command comes: the leave is another one.
+    cluster.kill(plan.calls[0].ordinal);
+    let plan = cluster.until(Reason::Bootstrapping);
+    assert!(plan.record.is_some(), "{plan}");
+    let Command::Bootstrap(leave) = &plan.calls[0].command else { panic!("{plan}") };
+    assert_ne!(leave.operation.to_string(), recorded.id);
+    assert_eq!(leave.run, cluster.run(plan.calls[0].ordinal));
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+}
+
+#[test]
+fn a_founder_that_loses_its_volume_is_a_loss() {
+    let mut cluster = cluster();
+    cluster.until(Reason::Founding);
+    cluster.reconcile(2);
+    cluster.wipe(0);
+    let plan = cluster.until(Reason::DataLost);
+    assert!(plan.calls.is_empty() && plan.message.contains("shop-0"), "{plan}");
+}
+
+#[test]
+fn it_grows_and_shrinks_one_at_a_time() {
+    let mut cluster = cluster().settled();
+    for replicas in [5, 3, 1, 3, 7, 1, 5] {
+        cluster.change(|spec| spec.replicas = replicas);
+        cluster.settle();
+        assert!(is_of(&cluster, usize::try_from(replicas).unwrap()), "{replicas}: {:#?}", cluster.status());
+    }
+    assert_eq!(cluster.formed, 1);
+}
+
+/// The restart before is still recorded when the members are all well again.
+#[test]
+fn a_growth_that_is_asked_for_during_a_rollout_is_followed() {
+    for rounds in 0..20 {
+        let mut cluster = cluster().settled();
+        cluster.change(|spec| spec.image = Some("quartet/mariadb:2".to_owned()));
+        for _ in 0..rounds {
+            cluster.reconcile(usize::MAX);
+            cluster.tick();
+        }
+        cluster.change(|spec| spec.replicas = 5);
+        cluster.settle();
+        assert!(is_of(&cluster, 5), "{rounds}: {:#?}", cluster.status());
+    }
+}
+
+#[test]
+fn volumes_that_go_with_an_earlier_resource_are_not_begun_from() {
+    let mut cluster = cluster().with_spec(|spec| spec.deletion_policy = DeletionPolicy::Delete).settled();
+    cluster.resource.status = None;
+    cluster.resource.metadata.uid = Some("the next".to_owned());
+    // The members of before still answer, and are Primary.
+    cluster.set = None;
+    for _ in 0..5 {
+        let plan = cluster.reconcile(usize::MAX);
+        assert!(plan.message.contains("earlier resource") && plan.calls.is_empty(), "{plan}");
+        assert_eq!(cluster.status().cluster, None);
+        cluster.tick();
+    }
+}
+
+/// `replicas` is smaller than it was: a volume that nobody asks for may hold the newest data.
+#[test]
+fn nothing_is_begun_beside_volumes_that_an_earlier_resource_left() {
+    let time = |second| Some(Time(Timestamp::from_second(second).unwrap()));
+    let mut cluster = cluster().settled();
+    cluster.resource.status = None;
+    cluster.set = None;
+    for _ in 0..3 {
+        cluster.tick();
+    }
+    for claim in cluster.claims.values_mut() {
+        claim.object.metadata.creation_timestamp = time(1);
+    }
+    cluster.resource.metadata.creation_timestamp = time(2);
+    cluster.change(|spec| spec.replicas = 1);
+    let plan = cluster.until(Reason::ForeignMember);
+    assert!(plan.record.is_none() && plan.message.contains("spec.replicas to 3"), "{plan}");
+    cluster.change(|spec| spec.replicas = 3);
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+}
+
+#[test]
+fn a_mind_changed_half_way_is_followed() {
+    for rounds in 0..25 {
+        let mut cluster = cluster().settled().with_spec(|spec| spec.replicas = 5);
+        for _ in 0..rounds {
+            cluster.reconcile(usize::MAX);
+            cluster.tick();
+        }
+        cluster.change(|spec| spec.replicas = 3);
+        cluster.settle();
+        assert!(is_of(&cluster, 3), "{rounds}: {:#?}", cluster.status());
+        let mut cluster = cluster.with_spec(|spec| spec.replicas = 5).settled();
+        cluster.change(|spec| spec.replicas = 3);
+        for _ in 0..rounds {
+            cluster.reconcile(usize::MAX);
+            cluster.tick();
+        }
+        cluster.change(|spec| spec.replicas = 5);
+        cluster.settle();
+        assert!(is_of(&cluster, 5), "{rounds}: {:#?}", cluster.status());
+        assert_eq!(cluster.formed, 1);
+    }
+}
+
+#[test]
+fn a_new_image_reaches_every_member_and_the_writer_last() {
+    let mut cluster = cluster().settled();
+    let before: Vec<String> = cluster.pods.values().map(|pod| pod.uid.clone()).collect();
+    cluster.change(|spec| spec.image = Some("quartet/mariadb:2".to_owned()));
+    let mut order = Vec::new();
+    for _ in 0..200 {
+        for deletion in cluster.reconcile(usize::MAX).delete {
+            order.push(deletion.name);
+        }
+        cluster.tick();
+    }
+    assert_eq!(order, ["shop-2", "shop-1", "shop-0"]);
+    assert!(is_of(&cluster, 3));
+    assert!(cluster.pods.values().all(|pod| !before.contains(&pod.uid)));
+    assert_eq!(cluster.formed, 1);
+}
+
+#[test]
+fn clients_that_stay_do_not_keep_a_member_for_ever() {
+    let mut cluster = cluster().settled();
+    cluster.slow_clients = u32::MAX;
+    cluster.change(|spec| spec.image = Some("quartet/mariadb:2".to_owned()));
+    for _ in 0..40 {
+        assert!(cluster.reconcile(usize::MAX).delete.is_empty());
+        cluster.tick();
+    }
+    // The model would complain of a restart under clients.
+    let plan = (0..20).map(|_| {
+        cluster.wait(1);
+        cluster.plan()
+    });
+    assert!(plan.into_iter().any(|plan| !plan.delete.is_empty()));
+}
+
+#[test]
+fn a_single_member_restarts_and_recovers_too() {
+    let mut cluster = cluster().with_spec(|spec| spec.replicas = 1).settled();
+    cluster.change(|spec| spec.server.snapshot_isolation = true);
+    cluster.settle();
+    assert!(is_of(&cluster, 1));
+    cluster.kill_all();
+    cluster.settle();
+    assert!(is_of(&cluster, 1));
+}
+
+#[test]
+fn an_image_that_does_not_exist_costs_one_member_and_going_back_recovers() {
+    let mut cluster = cluster().settled().with_spec(|spec| spec.image = Some("missing:1".to_owned()));
+    for _ in 0..60 {
+        cluster.reconcile(usize::MAX);
+        cluster.tick();
+    }
+    assert_eq!(cluster.pods.values().filter(|pod| !pod.runs).count(), 1);
+    assert_eq!(cluster.condition(Type::Available).0, "True");
+    cluster.change(|spec| spec.image = None);
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+}
+
+#[test]
+fn hibernation_stops_the_members_one_by_one_and_waking_finds_everything() {
+    let mut cluster = cluster().settled();
+    let identity = cluster.status().cluster;
+    cluster.change(|spec| spec.hibernated = true);
+    let mut counts = vec![3];
+    while !cluster.pods.is_empty() {
+        cluster.reconcile(usize::MAX);
+        cluster.tick();
+        counts.push(cluster.pods.len());
+    }
+    assert!(counts.windows(2).all(|pair| pair[0] - pair[1] <= 1), "{counts:?}");
+    cluster.settle();
+    assert_eq!(cluster.condition(Type::Available), ("False".to_owned(), "Hibernated".to_owned()));
+    assert_eq!(cluster.condition(Type::Recovering).0, "False");
+    cluster.change(|spec| spec.hibernated = false);
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+    assert_eq!(cluster.status().cluster, identity);
+}
+
+#[test]
+fn kept_volumes_are_found_again_by_a_new_resource() {
+    let mut cluster = cluster().settled();
+    let identity = cluster.status().cluster;
+    cluster.resource.status = None;
+    cluster.set = None;
+    for _ in 0..3 {
+        cluster.tick();
+    }
+    cluster.settle();
+    assert!(is_of(&cluster, 3));
+    assert_eq!(cluster.status().cluster, identity);
+}
+
+#[test]
+fn a_busy_clusters_status_is_written_every_ten_seconds_and_an_idle_ones_never() {
+    let mut cluster = cluster().settled();
+    let mut written = 0;
+    for _ in 0..60 {
+        let before = cluster.resource.status.clone();
+        cluster.reconcile(usize::MAX);
+        written += u32::from(cluster.resource.status != before);
+        cluster.tick();
+    }
+    assert!((5..=7).contains(&written), "{written}");
+    let before = cluster.resource.status.clone();
+    cluster.reconcile(usize::MAX);
+    // Time goes on, and nobody writes.
+    for _ in 0..60 {
+        cluster.wait(1);
+        cluster.reconcile(usize::MAX);
+    }
+    let after = cluster.resource.status.clone();
+    let positions = |status: &Option<quartet_crds::galera_cluster::GaleraClusterStatus>| {
+        status.clone().unwrap().highest_seqno
+    };
+    assert!(positions(&after) >= positions(&before));
+    let settled = cluster.resource.status.clone();
+    for _ in 0..60 {
+        cluster.wait(1);
+        cluster.reconcile(usize::MAX);
+    }
+    assert_eq!(cluster.resource.status, settled);
+}
+
+/// Every operator dies after a number of actions that a seed chooses, over a life with everything in it.
+#[test]
+fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
+    for seed in 0..60_u64 {
+        let mut next = random(seed);
+        let mut cluster = cluster();
+        for chapter in 0..10 {
+            let members = u16::try_from(cluster.pods.len()).unwrap();
+            match next(9) {
+                0 => cluster.change(|spec| spec.replicas = 5),
+                1 => cluster.change(|spec| spec.replicas = 3),
+                2 => cluster.change(|spec| spec.image = Some(format!("quartet/mariadb:{seed}-{chapter}"))),
+                // One volume at a time, while the others hold everything.
+                3 if members >= 3 && cluster.primaries().len() == usize::from(members) => {
+                    cluster.wipe(u16::try_from(next(u64::from(members))).unwrap());
+                }
+                4 => cluster.change(|spec| spec.hibernated = !spec.hibernated),
+                5 if members > 0 => cluster.kill(u16::try_from(next(u64::from(members))).unwrap()),
+                6 => cluster.set = None,
+                _ => cluster.kill_all(),
+            }
+            cluster.settle_with(
+                |round| if round < 200 { usize::try_from(next(48)).unwrap() } else { usize::MAX },
+            );
+        }
+        cluster.change(|spec| (spec.replicas, spec.hibernated) = (3, false));
+        cluster.settle();
+        assert!(is_of(&cluster, 3), "seed {seed}: {}", cluster.plan());
+    }
+}

@@ -1,0 +1,130 @@
+//! What one reconciliation of a GaleraCluster does: the next single step towards what the spec asks for.
+//!
+//! Children are applied in every plan. Beyond them a plan takes the first step that is due, in the order of `STEPS`:
+//! what keeps data safe comes before what the user would like. Members join a Primary component by themselves; what
+//! they need the operator for is leave to form one.
+
+mod drain;
+pub(crate) mod recover;
+mod restart;
+mod scale;
+mod settle;
+mod world;
+
+use std::time::Duration;
+
+use quartet_crds::{conditions::Reason, galera_cluster::GaleraCluster};
+
+pub use settle::schema_reports;
+pub use world::World;
+
+use super::{Call, Seen, build, validate::Valid};
+use crate::{
+    children::{claim, secrets::admin},
+    members::hibernate,
+    names,
+    plan::{Child, Deletion, Grounds, ObjectKind, Plan},
+    reconcile::Given,
+};
+
+/// Nothing in Kubernetes tells of transactions, so an idle cluster is looked at again.
+const IDLE: Duration = Duration::from_secs(10);
+/// Nor of a member that has found out what its volume holds: who waits for it looks often.
+const WATCHFUL: Duration = Duration::from_secs(1);
+
+type Step = crate::plan::Step<Call>;
+
+/// In order: the first that is due is taken.
+const STEPS: [fn(&World<'_>) -> Option<Step>; 6] = [
+    restart::replace_dead,
+    |world| world.valid.spec.hibernated.then(|| hibernate::step(&world.seen.members)),
+    recover::step,
+    scale::step,
+    restart::roll,
+    settle::step,
+];
+
+pub fn next(obj: &GaleraCluster, valid: &Valid, seen: &Seen, given: &Given) -> Plan<Call> {
+    let world = World::new(obj, valid, seen, given);
+    let step = STEPS
+        .iter()
+        .find_map(|step| step(&world))
+        .unwrap_or_else(|| Step::wait(Reason::Settled, "Everything is as the spec asks.").after(IDLE));
+    let longest = if world.is_quorate() || valid.spec.hibernated { IDLE } else { WATCHFUL };
+    let pace = step.pace(&world.status.conditions, given.now, longest);
+    let (apply, obsolete) = children(&world);
+    step.plan(apply, obsolete, pace)
+}
+
+/// All children, and those that the spec no longer asks for.
+fn children(world: &World<'_>) -> (Vec<Child>, Vec<Deletion>) {
+    let (valid, seen, given) = (world.valid, world.seen, world.given);
+    let fresh = given.secret.as_str();
+    let members = world.pods_wanted();
+    let addressed = valid.replicas.max(world.may_hold_data());
+    let passwords = build::secrets::passwords(valid, seen, fresh);
+    let marks = build::marks(
+        valid,
+        seen,
+        &build::settings::text(valid, addressed),
+        &serde_json::to_string(&passwords.data).unwrap_or_default(),
+    );
+    let mut apply = vec![
+        Child::new(build::settings::settings(valid, addressed)),
+        Child::new(passwords),
+        Child::new(admin(&valid.parent, seen.members.secret.as_ref(), fresh)),
+        Child::new(build::services::members(valid)),
+        Child::new(build::services::clients(valid)),
+        Child::new(build::services::writer(valid)),
+        Child::new(build::services::stats(valid)),
+        Child::new(build::network_policy::members(valid, &given.settings.namespace)),
+        Child::new(build::network_policy::proxies(valid)),
+    ];
+    apply.extend(build::secrets::of_users(valid, seen, fresh).into_iter().map(Child::new));
+    let stats = build::secrets::stats(valid, seen, fresh);
+    let mut obsolete = Vec::new();
+    if stats.is_none()
+        && let Some(live) = seen.made.get(&names::proxy_stats(&valid.parent.name))
+    {
+        obsolete.extend(Deletion::new(ObjectKind::Secret, &live.metadata, Grounds::Obsolete));
+    }
+    apply.extend(stats.map(Child::new));
+    let mut claims = seen.members.claims.values();
+    let leaving = claims.any(|live| claim::is_left_over(&valid.parent, live));
+    // No pod is to mount a volume that goes away under it.
+    if seen.members.stateful_set.is_some() || !leaving {
+        apply.push(Child::new(build::member::stateful_set(valid, members, seen)));
+    }
+    apply.push(Child::new(build::proxy::deployment(valid)));
+    let all_synced = world.unsynced(members).is_empty();
+    for (budget, live) in [
+        (build::disruption_budget::members(valid, members.max(valid.replicas), all_synced), &seen.budget),
+        (build::disruption_budget::proxies(valid), &seen.proxy_budget),
+    ] {
+        if let (None, Some(live)) = (&budget, live) {
+            let kind = ObjectKind::PodDisruptionBudget;
+            obsolete.extend(Deletion::new(kind, &live.metadata, Grounds::Obsolete));
+        }
+        apply.extend(budget.map(Child::new));
+    }
+    let (storage, policy) = (&valid.spec.storage, valid.spec.deletion_policy);
+    for live in seen.members.claims.values() {
+        let uid = live.metadata.uid.clone().unwrap_or_default();
+        let claim = claim::claim(&valid.parent, storage, policy, live);
+        apply.extend(claim.map(|claim| Child::existing(claim, uid)));
+    }
+    for pod in marks {
+        let uid = world.uid_of_pod(pod.metadata.name.as_deref().unwrap_or_default());
+        apply.extend(uid.map(|uid| Child::existing(pod, uid)));
+    }
+    (apply, obsolete)
+}
+
+/// An operation is about one member: its ordinal and incarnation.
+fn subject(world: &World<'_>, ordinal: u16, uid: Option<String>) -> quartet_crds::common::OperationMember {
+    quartet_crds::common::OperationMember {
+        ordinal: i32::from(ordinal),
+        incarnation: world.seen.report(ordinal).map(|report| report.incarnation.to_string()),
+        uid,
+    }
+}

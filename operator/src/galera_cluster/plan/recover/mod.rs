@@ -1,0 +1,234 @@
+//! A Primary component comes to be only by leave of the operator, which is recorded before it is given.
+//!
+//! The record names the member's incarnation, the one run of its manager and the one position that it may begin from;
+//! the manager refuses whatever does not fit. Another leave is given only when the run of the one before is over, or it
+//! could no longer be acted upon.
+
+pub(crate) mod decision;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use quartet_client::galera::{Bootstrap, MemberReport, Position};
+use quartet_crds::{
+    conditions::Reason,
+    galera_cluster::{Operation, OperationKind},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Step, World, subject};
+use crate::{
+    children::claim,
+    galera_cluster::{Call, Command},
+    members::volumes,
+    plan::{Record, list, open},
+};
+use decision::{Decision, decide};
+
+/// While managers find out what their volumes hold.
+const SOON: Duration = Duration::from_millis(500);
+/// While a human is waited for.
+const REFUSED: Duration = Duration::from_secs(2);
+
+pub(super) fn step(world: &World<'_>) -> Option<Step> {
+    if world.cluster.is_none()
+        && world.status.operation.is_none()
+        && let Some(step) = volumes_that_go(world)
+    {
+        return Some(step);
+    }
+    let decision = decide(&world.evidence());
+    if let Some((id, operation)) = world.operation().filter(|(_, operation)| is_grant(operation))
+        && let Some(step) = go_on(world, id, operation, &decision)
+    {
+        return Some(step);
+    }
+    match decision {
+        Decision::Primary => None,
+        Decision::Adopt(cluster) => {
+            // One that nobody mounts may hold the newest of it.
+            let unseen = if world.is_quorate() { None } else { volumes_of_earlier(world) };
+            if unseen.is_some() {
+                return unseen;
+            }
+            let message = format!("The volumes hold the history {cluster}: it is this cluster's.");
+            let status = json!({"cluster": cluster.to_string(), "operation": null});
+            let record = Record { status, operation: None };
+            Some(Step::wait(Reason::StartingMembers, message).recording(Some(record)))
+        }
+        Decision::Grant { ordinal, position } => Some(grant(world, ordinal, position)),
+        waits => Some(super::restart::replace_failed(world).unwrap_or_else(|| wait(waits))),
+    }
+}
+
+fn wait(decision: Decision) -> Step {
+    match decision {
+        Decision::Wait { reason, message } => Step::wait(reason, message).after(SOON),
+        Decision::Refuse { reason, message } => Step::wait(reason, message).after(REFUSED),
+        Decision::Primary | Decision::Adopt(_) | Decision::Grant { .. } => {
+            Step::wait(Reason::Recovering, "A Primary component is being formed.").after(SOON)
+        }
+    }
+}
+
+fn is_grant(operation: &Operation) -> bool {
+    matches!(operation.kind, OperationKind::Found | OperationKind::Bootstrap)
+}
+
+/// A leave that was given, as it was recorded.
+struct Given {
+    ordinal: u16,
+    incarnation: Uuid,
+    run: Uuid,
+    position: Option<Position>,
+}
+
+fn recorded(operation: &Operation) -> Option<Given> {
+    let member = operation.members.first()?;
+    let position = match &operation.position {
+        Some(position) => Some(position.parse().ok()?),
+        None => None,
+    };
+    Some(Given {
+        ordinal: u16::try_from(member.ordinal).ok()?,
+        incarnation: member.incarnation.as_deref()?.parse().ok()?,
+        run: operation.run.as_deref()?.parse().ok()?,
+        position,
+    })
+}
+
+/// What a leave that is out asks for; None where it stands in the way of nothing.
+fn go_on(world: &World<'_>, id: Uuid, operation: &Operation, decision: &Decision) -> Option<Step> {
+    let given = recorded(operation)?;
+    let name = world.name(given.ordinal);
+    let Some(report) = world.seen.report(given.ordinal) else {
+        return match decision {
+            Decision::Primary | Decision::Adopt(_) => None,
+            // A human's word for another member, since whoever else is silent is waited for.
+            Decision::Grant { .. } => {
+                let message = format!(
+                    "{name} was given leave to form a Primary component, and does not answer: it may have formed one. \
+                     No other member is given leave before its pod is gone and it answers again."
+                );
+                Some(Step::wait(Reason::WaitingForMembers, message).after(REFUSED))
+            }
+            Decision::Wait { .. } | Decision::Refuse { .. } => Some(wait(decision.clone())),
+        };
+    };
+    if report.incarnation != given.incarnation || report.run != given.run {
+        return over(&given, report, decision, &name);
+    }
+    if World::in_primary(report) {
+        return report.position.map(|position| done(&name, &given, position));
+    }
+    if report.granted == Some(id) {
+        let message = format!("{name} forms a Primary component.");
+        return Some(Step::wait(Reason::Bootstrapping, message).after(SOON));
+    }
+    match decision {
+        Decision::Grant { ordinal, position } if (*ordinal, *position) == (given.ordinal, given.position) => {
+            Some(grant(world, *ordinal, *position))
+        }
+        // Its manager would refuse it: it can be replaced.
+        _ if report.position != given.position => None,
+        Decision::Grant { ordinal, .. } => {
+            let message = format!(
+                "{name} was given leave to form a Primary component, and {} would be the better one by now: delete the pod \
+                 {name} to take that leave back.",
+                world.name(*ordinal)
+            );
+            Some(Step::wait(Reason::WaitingForMembers, message).after(REFUSED))
+        }
+        _ => None,
+    }
+}
+
+/// The run that was given leave has ended: whatever it did is on the volumes.
+fn over(given: &Given, report: &MemberReport, decision: &Decision, name: &str) -> Option<Step> {
+    let founder_lost = given.position.is_none()
+        && report.incarnation != given.incarnation
+        && matches!(decision, Decision::Grant { position: None, .. });
+    founder_lost.then(|| {
+        let message = format!(
+            "{name} lost its volume while it founded the cluster, and may have served before: bring the volume back, or \
+             delete the resource and create it anew."
+        );
+        Step::wait(Reason::DataLost, message).after(REFUSED)
+    })
+}
+
+/// From now on the position that was begun from is what counts, also where a human chose a lower one.
+fn done(name: &str, given: &Given, position: Position) -> Step {
+    let begun = given.position.map(|position| i64::try_from(position.seqno).unwrap_or(i64::MAX));
+    let status = json!({"cluster": position.cluster.to_string(), "highestSeqno": begun, "operation": null});
+    Step::wait(Reason::Bootstrapping, format!("{name} has formed a Primary component."))
+        .recording(Some(Record { status, operation: None }))
+}
+
+fn grant(world: &World<'_>, ordinal: u16, position: Option<Position>) -> Step {
+    let Some(report) = world.seen.report(ordinal) else {
+        return wait(Decision::Primary);
+    };
+    if position.is_none()
+        && let Some(step) = volumes_of_earlier(world)
+    {
+        return step;
+    }
+    let kind = if position.is_some() { OperationKind::Bootstrap } else { OperationKind::Found };
+    let wanted = Operation {
+        id: String::new(),
+        kind,
+        members: vec![subject(world, ordinal, None)],
+        run: Some(report.run.to_string()),
+        position: position.map(|position| position.to_string()),
+        from: None,
+        to: None,
+        started_at: None,
+    };
+    let (operation, record) =
+        open(world.status.operation.as_ref(), wanted, world.given.ids[0], world.given.now);
+    let bootstrap = Bootstrap { operation, incarnation: report.incarnation, run: report.run, position };
+    let name = world.name(ordinal);
+    let (reason, message) = match position {
+        Some(position) => {
+            (Reason::Bootstrapping, format!("{name} forms a Primary component from {position}."))
+        }
+        None => (Reason::Founding, format!("All members are empty: {name} founds the cluster.")),
+    };
+    Step::wait(reason, message)
+        .recording(record)
+        .calling(vec![Call { ordinal, command: Command::Bootstrap(bootstrap) }])
+        .after(SOON)
+}
+
+/// Members that still run on them have no say: what they belong to goes with them.
+fn volumes_that_go(world: &World<'_>) -> Option<Step> {
+    let claims = &world.seen.members.claims;
+    let leaving: Vec<u16> = claims
+        .iter()
+        .filter(|(_, live)| claim::is_left_over(&world.valid.parent, live))
+        .map(|(ordinal, _)| *ordinal)
+        .collect();
+    (!leaving.is_empty()).then(|| {
+        let message = format!(
+            "The volumes of members {} go with an earlier resource of this name; new members start once they are gone.",
+            list(&leaving)
+        );
+        Step::wait(Reason::StartingMembers, message)
+    })
+}
+
+/// Nothing is begun beside volumes that may hold what would be lost sight of.
+fn volumes_of_earlier(world: &World<'_>) -> Option<Step> {
+    let older = volumes::older(&world.seen.members, world.valid.replicas, world.born.as_ref());
+    let highest = older.last()?;
+    let message = format!(
+        "The claims of members {} are older than this resource, and what they hold would be lost sight of: set \
+         spec.replicas to {} to find it again, or delete the claims to begin without it.",
+        list(&older),
+        highest + 1 + highest % 2
+    );
+    Some(Step::wait(Reason::ForeignMember, message).after(REFUSED))
+}

@@ -1,0 +1,103 @@
+//! The end of every operation: nothing else is due, so it is closed once everything is well.
+
+use std::time::Duration;
+
+use quartet_client::galera::{MemberState, SchemaReport};
+use quartet_crds::conditions::Reason;
+
+use super::{IDLE, Step, World};
+use crate::{
+    galera_cluster::build::settings,
+    members::{pods::explain, volumes},
+    names,
+    plan::{close, list},
+};
+
+const WAITING: Duration = Duration::from_secs(2);
+
+pub(super) fn step(world: &World<'_>) -> Option<Step> {
+    members(world)
+        .or_else(|| {
+            world.status.operation.as_ref()?;
+            Some(Step::wait(Reason::Settled, "The last operation is done.").recording(Some(close())))
+        })
+        .or_else(|| resizing(world))
+        .or_else(|| proxies(world))
+        .or_else(|| schema(world))
+}
+
+fn members(world: &World<'_>) -> Option<Step> {
+    let members = world.pods_wanted();
+    let unsynced = world.unsynced(members);
+    if unsynced.is_empty() {
+        return None;
+    }
+    // A volume of another history is not overwritten: that is no catching up.
+    let catches_up = |ordinal: &u16| {
+        world.seen.report(*ordinal).is_some_and(|report| {
+            let ours = report.position.is_none_or(|position| Some(position.cluster) == world.cluster);
+            let joins = matches!(
+                report.state,
+                MemberState::Joining
+                    | MemberState::Donor
+                    | MemberState::Examining
+                    | MemberState::Waiting
+                    | MemberState::Empty
+                    | MemberState::Unusable
+            );
+            ours && joins
+        })
+    };
+    let said = unsynced.iter().filter_map(|ordinal| {
+        let message = world.seen.report(*ordinal)?.message.as_deref()?;
+        Some(format!(" {} says: {message}.", world.name(*ordinal)))
+    });
+    let said: String = said.collect();
+    if unsynced.iter().all(catches_up) {
+        let message = format!("Members {} fetch the data that they lack.{said}", list(&unsynced));
+        return Some(Step::wait(Reason::Joining, message));
+    }
+    let message = format!(
+        "Members {} are not Synced, or not ready.{}{said}",
+        list(&unsynced),
+        explain(&world.seen.members.pods, &unsynced)
+    );
+    Some(Step::wait(Reason::MembersUnready, message).after(WAITING))
+}
+
+fn resizing(world: &World<'_>) -> Option<Step> {
+    let growing = volumes::growing(&world.seen.members, world.valid.replicas);
+    (!growing.is_empty()).then(|| {
+        let message = format!("The volumes of members {} are growing.", list(&growing));
+        Step::wait(Reason::ResizingVolumes, message).after(WAITING)
+    })
+}
+
+fn proxies(world: &World<'_>) -> Option<Step> {
+    let (ready, wanted) = (world.seen.ready_proxies(), world.valid.proxies);
+    (ready < wanted).then(|| {
+        let name = names::proxy(&world.valid.parent.name);
+        let message = format!("{ready} of {wanted} proxies are ready: look at the pods {name}-….");
+        Step::wait(Reason::ProxyUnready, message).after(WAITING)
+    })
+}
+
+/// What members tell of the databases and users that the present spec asks for.
+pub fn schema_reports<'a>(world: &'a World<'_>) -> impl Iterator<Item = &'a SchemaReport> {
+    let wanted = settings::schema(world.valid);
+    let reports = world.seen.reports().filter_map(|report| report.schema.as_ref());
+    reports.filter(move |schema| schema.settings == wanted)
+}
+
+fn schema(world: &World<'_>) -> Option<Step> {
+    let mut reports = schema_reports(world).peekable();
+    if reports.peek().is_none() {
+        let message = "No member has said yet that databases and users are as the spec asks.";
+        return Some(Step::wait(Reason::SchemaPending, message));
+    }
+    let refused = reports.flat_map(|schema| &schema.faults).next();
+    refused.map(|fault| {
+        let message = format!("{}: MariaDB refused \"{}\": {}", fault.field, fault.statement, fault.error);
+        Step::wait(Reason::SchemaRefused, message).after(IDLE)
+    })
+}

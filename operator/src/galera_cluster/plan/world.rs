@@ -1,0 +1,147 @@
+//! What the members' reports say together.
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use quartet_client::galera::{MemberReport, MemberState};
+use quartet_crds::galera_cluster::{GaleraCluster, GaleraClusterStatus, Operation, OperationKind};
+use uuid::Uuid;
+
+use super::{
+    drain,
+    recover::decision::{Account, Evidence, Told},
+};
+use crate::{
+    galera_cluster::{Seen, validate::Valid},
+    members::{hibernate, pods, volumes},
+    names,
+    reconcile::Given,
+};
+
+pub struct World<'a> {
+    pub valid: &'a Valid,
+    pub seen: &'a Seen,
+    pub given: &'a Given,
+    pub status: GaleraClusterStatus,
+    /// When the resource was created.
+    pub born: Option<Time>,
+    /// The history that the status records.
+    pub cluster: Option<Uuid>,
+}
+
+impl<'a> World<'a> {
+    pub fn new(obj: &GaleraCluster, valid: &'a Valid, seen: &'a Seen, given: &'a Given) -> Self {
+        let status = obj.status.clone().unwrap_or_default();
+        let cluster = status.cluster.as_deref().and_then(|cluster| cluster.parse().ok());
+        Self { valid, seen, given, status, born: obj.metadata.creation_timestamp.clone(), cluster }
+    }
+
+    /// The open operation, with its id.
+    pub fn operation(&self) -> Option<(Uuid, &Operation)> {
+        let operation = self.status.operation.as_ref()?;
+        Some((operation.id.parse().ok()?, operation))
+    }
+
+    /// The same, if it is of this kind.
+    pub fn operation_of(&self, kind: OperationKind) -> Option<(Uuid, &Operation)> {
+        self.operation().filter(|(_, operation)| operation.kind == kind)
+    }
+
+    pub fn name(&self, ordinal: u16) -> String {
+        names::member(&self.valid.parent.name, ordinal)
+    }
+
+    pub fn pod(&self, ordinal: u16) -> Option<&'a Pod> {
+        self.seen.members.pods.get(&ordinal)
+    }
+
+    /// Of a pod of a member or of a proxy.
+    pub fn uid_of_pod(&self, name: &str) -> Option<String> {
+        let mut pods = self.seen.members.pods.values().chain(&self.seen.proxy_pods);
+        pods.find(|pod| pod.metadata.name.as_deref() == Some(name))?.metadata.uid.clone()
+    }
+
+    /// Part of a Primary component, in its own words or its server's.
+    pub fn in_primary(report: &MemberReport) -> bool {
+        report.state.is_primary()
+            || report.server.as_ref().is_some_and(|server| server.cluster_status == "Primary")
+    }
+
+    pub fn is_quorate(&self) -> bool {
+        self.seen.reports().any(Self::in_primary)
+    }
+
+    /// Part of the Primary component, caught up with it, and its pod is ready.
+    pub fn is_synced(&self, ordinal: u16) -> bool {
+        let state = self.seen.report(ordinal).map(|report| report.state);
+        state == Some(MemberState::Synced) && self.pod(ordinal).is_some_and(pods::is_ready)
+    }
+
+    /// Those of the first so many that are not.
+    pub fn unsynced(&self, members: u16) -> Vec<u16> {
+        (0..members).filter(|ordinal| !self.is_synced(*ordinal)).collect()
+    }
+
+    /// The member that the single writer's Service leads to: the lowest that may be led to.
+    pub fn writer(&self) -> Option<u16> {
+        self.seen.members.pods.keys().copied().find(|ordinal| self.is_synced(*ordinal))
+    }
+
+    /// How many members there are, as the status records it: more come and go one at a time.
+    pub fn known(&self) -> u16 {
+        let recorded = u16::try_from(self.status.members.len()).ok().filter(|recorded| *recorded > 0);
+        let known = recorded.or_else(|| self.seen.members.asked_for().filter(|live| *live > 0));
+        known.unwrap_or(self.valid.replicas)
+    }
+
+    /// How many pods there shall be now.
+    pub fn pods_wanted(&self) -> u16 {
+        if self.valid.spec.hibernated {
+            return hibernate::replicas(&self.seen.members);
+        }
+        if self.cluster.is_none() {
+            return self.valid.replicas;
+        }
+        if let Some((_, shrink)) = self.operation_of(OperationKind::Shrink) {
+            let count = |count: Option<i32>| count.and_then(|count| u16::try_from(count).ok());
+            if let (Some(from), Some(to)) = (count(shrink.from), count(shrink.to)) {
+                return if drain::may_stop(self, shrink, to) { to } else { from };
+            }
+        }
+        let known = self.known();
+        let grows = known < self.valid.replicas && self.unsynced(known).is_empty();
+        if grows { known + 1 } else { known }
+    }
+
+    /// How many ordinals may have a volume with data.
+    pub fn may_hold_data(&self) -> u16 {
+        if self.cluster.is_none() { self.pods_wanted() } else { self.pods_wanted().max(self.known()) }
+    }
+
+    pub(crate) fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            name: &self.valid.parent.name,
+            accounts: (0..self.may_hold_data()).map(|ordinal| self.account(ordinal)).collect(),
+            recorded: self.cluster,
+            highest: self.status.highest_seqno.and_then(|seqno| u64::try_from(seqno).ok()),
+            order: self.valid.order,
+        }
+    }
+
+    fn account(&self, ordinal: u16) -> Account {
+        if let Some(report) = self.seen.report(ordinal) {
+            return Account::Told(Told {
+                state: report.state,
+                position: report.position,
+                in_primary: Self::in_primary(report),
+                sees: report.server.as_ref().map(|server| server.cluster_size),
+                message: report.message.clone(),
+            });
+        }
+        let claim = self.seen.members.claims.get(&ordinal);
+        if claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none() && !volumes::is_bound(claim))
+        {
+            return Account::NoVolume;
+        }
+        let why = pods::trouble(self.pod(ordinal)).map(|why| format!("{}: {why}.", self.name(ordinal)));
+        Account::Silent(why.unwrap_or_default())
+    }
+}

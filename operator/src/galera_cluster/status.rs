@@ -1,0 +1,304 @@
+//! What the resource's status says: rebuilt from observation each time, so that it is never older than the look.
+//!
+//! Nothing here moves while the cluster is idle; what moves while it works (positions, times) is written every ten
+//! seconds at most.
+
+mod members;
+#[cfg(test)]
+mod tests;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use quartet_client::galera::MemberState;
+use quartet_crds::{
+    conditions::{self, Observation, Reason, Status, Type},
+    galera_cluster::{CONDITIONS, GaleraCluster, GaleraClusterStatus},
+};
+
+use super::{
+    GaleraClusters, LABEL, MEMBER, Seen,
+    plan::{World, schema_reports},
+};
+use crate::{
+    children::Parent,
+    members::pods::explain,
+    plan::list,
+    reconcile::{Given, Outcome, Verdict},
+    status as common,
+};
+
+pub fn status(
+    obj: &GaleraCluster,
+    seen: &Seen,
+    verdict: &Verdict<'_, GaleraClusters>,
+    outcome: &Outcome,
+    given: &Given,
+) -> GaleraClusterStatus {
+    let before = obj.status.clone().unwrap_or_default();
+    let world = verdict.valid.map(|valid| World::new(obj, valid, seen, given));
+    let observed = match &world {
+        Some(world) => {
+            Look { world, verdict, outcome, reason: common::reason(verdict.plan.reason) }.observations()
+        }
+        None => common::never_accepted(verdict.faults, &CONDITIONS),
+    };
+    let generation = obj.metadata.generation;
+    let mut after = GaleraClusterStatus {
+        observed_generation: generation,
+        conditions: conditions::update(&before.conditions, &observed, generation, &Time(given.now)),
+        replicas: i32::try_from(seen.members.pods.len()).unwrap_or(i32::MAX),
+        ready_proxies: i32::from(seen.ready_proxies()),
+        selector: Some(common::selector(&Parent::of(obj, LABEL).selected(Some(MEMBER)))),
+        cluster: before.cluster.clone(),
+        operation: before.operation.clone(),
+        ..GaleraClusterStatus::default()
+    };
+    if let Some(world) = &world {
+        members::fill(&mut after, &before, world, obj.spec.replicas);
+    }
+    members::at_most_every_ten_seconds(after, &before, given.now)
+}
+
+/// One look at everything, from which each condition takes its part.
+struct Look<'a> {
+    world: &'a World<'a>,
+    verdict: &'a Verdict<'a, GaleraClusters>,
+    outcome: &'a Outcome,
+    /// Of the plan.
+    reason: Reason,
+}
+
+impl Look<'_> {
+    fn observations(&self) -> Vec<Observation> {
+        let (accepted, degraded) = (common::accepted(self.verdict.faults), self.degraded());
+        let (quorate, proxy) = (self.quorate(), self.proxy_available());
+        let available = self.available(&quorate);
+        let (recovering, schema) = (self.recovering(&quorate), self.schema_applied());
+        let ready = self.ready(&accepted, &degraded);
+        vec![accepted, self.progressing(), available, degraded, ready, quorate, proxy, recovering, schema]
+    }
+
+    fn message(&self) -> String {
+        self.verdict.plan.message.clone()
+    }
+
+    fn progressing(&self) -> Observation {
+        use Reason::{
+            Bootstrapping, Founding, Growing, Hibernating, Joining, ProxyUnready, Recovering,
+            ResizingVolumes, RollingOut, RolloutWaiting, SchemaPending, Shrinking, StartingMembers,
+            WaitingForMembers,
+        };
+        let under_way = matches!(
+            self.reason,
+            Bootstrapping
+                | Founding
+                | Growing
+                | Hibernating
+                | Joining
+                | ProxyUnready
+                | Recovering
+                | ResizingVolumes
+                | RollingOut
+                | RolloutWaiting
+                | SchemaPending
+                | Shrinking
+                | StartingMembers
+                | WaitingForMembers
+        );
+        Observation::new(Type::Progressing, under_way, self.reason, self.message())
+    }
+
+    /// Why there is nobody to ask, where that is so.
+    fn absent(&self) -> Option<(Reason, &'static str)> {
+        if self.world.valid.spec.hibernated && !self.world.is_quorate() {
+            Some((Reason::Hibernated, "hibernated is true: no member runs."))
+        } else if self.world.cluster.is_none() {
+            Some((Reason::NotFounded, "The cluster has not been founded yet."))
+        } else {
+            None
+        }
+    }
+
+    fn quorate(&self) -> Observation {
+        if self.world.is_quorate() {
+            let message = "There is a Primary component.";
+            return Observation::new(Type::Quorate, true, Reason::PrimaryComponent, message);
+        }
+        if let Some((reason, message)) = self.absent() {
+            return Observation::new(Type::Quorate, false, reason, message);
+        }
+        let message = "No member that answers is part of a Primary component.";
+        Observation::new(Type::Quorate, false, Reason::PrimaryMissing, message)
+    }
+
+    /// Of a cluster that was founded, and has no Primary component.
+    fn recovering(&self, quorate: &Observation) -> Observation {
+        let not = |reason, message: &str| Observation::new(Type::Recovering, false, reason, message);
+        if quorate.status == Status::True {
+            return not(Reason::PrimaryComponent, "There is a Primary component.");
+        }
+        if let Some((reason, message)) = self.absent() {
+            return not(reason, message);
+        }
+        let about_it = matches!(
+            self.reason,
+            Reason::Recovering
+                | Reason::Bootstrapping
+                | Reason::WaitingForMembers
+                | Reason::DataLost
+                | Reason::ForeignMember
+                | Reason::MemberBlocked
+        );
+        let reason = if about_it { self.reason } else { Reason::Recovering };
+        Observation::new(Type::Recovering, true, reason, self.message())
+    }
+
+    fn proxy_available(&self) -> Observation {
+        let (ready, wanted) = (self.world.seen.ready_proxies(), self.world.valid.proxies);
+        let message = format!("{ready} of {wanted} proxies are ready.");
+        if ready >= wanted {
+            return Observation::new(Type::ProxyAvailable, true, Reason::ProxyServing, message);
+        }
+        match self.absent() {
+            Some((reason, message)) => Observation::new(Type::ProxyAvailable, false, reason, message),
+            None => Observation::new(Type::ProxyAvailable, false, Reason::ProxyUnready, message),
+        }
+    }
+
+    fn available(&self, quorate: &Observation) -> Observation {
+        if quorate.status != Status::True {
+            let reason = if self.is_refused() { self.reason } else { quorate.reason };
+            let message = if self.is_refused() { self.message() } else { quorate.message.clone() };
+            return Observation::new(Type::Available, false, reason, message);
+        }
+        if self.world.writer().is_none() {
+            let message = "No member is Synced and ready: look at the pods' events and logs.";
+            return Observation::new(Type::Available, false, Reason::MembersUnready, message);
+        }
+        if self.world.seen.ready_proxies() == 0 {
+            let message = "No proxy is ready: look at the pods' events and logs.";
+            return Observation::new(Type::Available, false, Reason::ProxyUnready, message);
+        }
+        Observation::new(
+            Type::Available,
+            true,
+            Reason::Serving,
+            "The proxies lead to members that are Synced.",
+        )
+    }
+
+    /// Only a human can go on from here.
+    fn is_refused(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::DataLost | Reason::ForeignMember | Reason::MemberBlocked | Reason::WaitingForMembers
+        )
+    }
+
+    fn schema_applied(&self) -> Observation {
+        let is = |status: bool, reason, message: String| {
+            Observation::new(Type::SchemaApplied, status, reason, message)
+        };
+        let mut reports = schema_reports(self.world).peekable();
+        if reports.peek().is_none() {
+            // What was in force stays in force while nobody can tell.
+            let before = conditions::find(&self.world.status.conditions, Type::SchemaApplied);
+            if before.is_some_and(|before| before.status == "True") && !self.world.is_quorate() {
+                return is(
+                    true,
+                    Reason::SchemaInForce,
+                    "Databases and users are as the spec asks.".to_owned(),
+                );
+            }
+            let message = "No member has said yet that databases and users are as the spec asks.";
+            return is(false, Reason::SchemaPending, message.to_owned());
+        }
+        let faults: Vec<String> = reports
+            .flat_map(|schema| &schema.faults)
+            .map(|fault| format!("{}: MariaDB refused \"{}\": {}", fault.field, fault.statement, fault.error))
+            .collect();
+        if faults.is_empty() {
+            return is(true, Reason::SchemaInForce, "Databases and users are as the spec asks.".to_owned());
+        }
+        is(false, Reason::SchemaRefused, faults.join("; "))
+    }
+
+    fn degraded(&self) -> Observation {
+        if let Some(taken) = common::taken(self.outcome) {
+            return taken;
+        }
+        if self.is_refused() {
+            return Observation::new(Type::Degraded, true, self.reason, self.message());
+        }
+        common::failed(self.outcome).or_else(|| self.members_degraded()).unwrap_or_else(|| {
+            Observation::new(Type::Degraded, false, Reason::Healthy, "Nothing is wrong that we know of.")
+        })
+    }
+
+    fn members_degraded(&self) -> Option<Observation> {
+        let world = self.world;
+        if self.absent().is_some() || world.valid.spec.hibernated {
+            return None;
+        }
+        let is = |reason, message| Some(Observation::new(Type::Degraded, true, reason, message));
+        let members = world.pods_wanted();
+        let those = |state: MemberState| {
+            let has = |ordinal: &u16| world.seen.report(*ordinal).is_some_and(|report| report.state == state);
+            (0..members).filter(has).collect::<Vec<u16>>()
+        };
+        let failed = those(MemberState::Failed);
+        if !failed.is_empty() {
+            let message =
+                format!("The servers of members {} end again and again: look at their logs.", list(&failed));
+            return is(Reason::MemberBlocked, message);
+        }
+        let foreign: Vec<u16> = (0..members)
+            .filter(|ordinal| {
+                let position = world.seen.report(*ordinal).and_then(|report| report.position);
+                position.is_some_and(|position| Some(position.cluster) != world.cluster)
+            })
+            .collect();
+        if !foreign.is_empty() {
+            let message = format!(
+                "The volumes of members {} hold another history: bring the right ones back, or delete their claims and \
+                 pods, and they are filled anew.",
+                list(&foreign)
+            );
+            return is(Reason::ForeignMember, message);
+        }
+        let unsynced = world.unsynced(members);
+        if !unsynced.is_empty() {
+            let message = format!(
+                "Members {} are not Synced, or not ready.{}",
+                list(&unsynced),
+                explain(&world.seen.members.pods, &unsynced)
+            );
+            return is(Reason::MembersUnready, message);
+        }
+        if self.reason == Reason::SchemaRefused {
+            return is(Reason::SchemaRefused, self.message());
+        }
+        None
+    }
+
+    /// The summary: everything is as the present spec asks, and every member says so.
+    fn ready(&self, accepted: &Observation, degraded: &Observation) -> Observation {
+        if accepted.status == Status::False {
+            return Observation { r#type: Type::Ready, ..accepted.clone() };
+        }
+        if self.reason == Reason::Paused {
+            return Observation::new(Type::Ready, Status::Unknown, Reason::Paused, self.message());
+        }
+        if degraded.status == Status::True
+            && (self.reason == Reason::Settled
+                || matches!(degraded.reason, Reason::NameTaken | Reason::StepFailed))
+        {
+            return Observation { r#type: Type::Ready, status: Status::False, ..degraded.clone() };
+        }
+        if self.reason != Reason::Settled {
+            return Observation::new(Type::Ready, false, self.reason, self.message());
+        }
+        let (members, proxies) = (self.world.valid.replicas, self.world.valid.proxies);
+        let message = format!("All {members} members are Synced, and {proxies} proxies lead to them.");
+        Observation::new(Type::Ready, true, Reason::AllMembersReady, message)
+    }
+}

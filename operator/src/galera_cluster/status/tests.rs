@@ -1,0 +1,110 @@
+//! What a status says, as sentences. Conditions along a life are in `life`.
+
+use quartet_crds::{
+    conditions::{self, Type},
+    galera_cluster::{CONDITIONS, GaleraClusterStatus, MemberState},
+};
+
+use crate::{
+    galera_cluster::{
+        GaleraClusters,
+        fixture::{Cluster, cluster},
+        status::status,
+    },
+    plan::{ObjectKind, Plan},
+    reconcile::{Fault, Outcome, Verdict},
+};
+
+fn said(status: &GaleraClusterStatus, r#type: Type) -> (String, String, String) {
+    let condition = conditions::find(&status.conditions, r#type).unwrap();
+    (condition.status.clone(), condition.reason.clone(), condition.message.clone())
+}
+
+fn after(cluster: &Cluster, outcome: &Outcome) -> GaleraClusterStatus {
+    let (seen, given, plan, valid) = (cluster.seen(), cluster.given(), cluster.plan(), cluster.valid());
+    let verdict = Verdict::<GaleraClusters> { faults: &[], valid: Some(&valid), plan: &plan };
+    status(&cluster.resource, &seen, &verdict, outcome, &given)
+}
+
+#[test]
+fn every_condition_is_there_from_the_first_look() {
+    let status = after(&cluster(), &Outcome::default());
+    for r#type in CONDITIONS {
+        said(&status, r#type);
+    }
+    assert_eq!(said(&status, Type::Ready).1, "StartingMembers");
+    assert_eq!(said(&status, Type::Quorate).1, "NotFounded");
+    assert_eq!(
+        (said(&status, Type::Recovering).0, said(&status, Type::Degraded).0),
+        ("False".into(), "False".into())
+    );
+}
+
+#[test]
+fn a_spec_that_was_never_accepted_says_what_is_wrong_in_every_column() {
+    let cluster = cluster();
+    let message = "there is no Secret \"app\" in this namespace".to_owned();
+    let faults =
+        [Fault { field: "spec.users[0].passwordSecretRef".into(), reason: "SecretNotFound", message }];
+    let plan = Plan::idle("SecretNotFound", "");
+    let verdict = Verdict::<GaleraClusters> { faults: &faults, valid: None, plan: &plan };
+    let status = status(&cluster.resource, &cluster.seen(), &verdict, &Outcome::default(), &cluster.given());
+    for r#type in [Type::Accepted, Type::Ready] {
+        let (holds, reason, message) = said(&status, r#type);
+        assert_eq!((holds.as_str(), reason.as_str()), ("False", "SecretNotFound"));
+        assert!(message.contains("there is no Secret \"app\""), "{message}");
+    }
+}
+
+#[test]
+fn a_member_is_told_in_its_own_words() {
+    let cluster = cluster().settled();
+    let status = cluster.status();
+    let member = &status.members[1];
+    let position = cluster.position(1).unwrap();
+    assert_eq!((member.name.as_str(), member.state), ("shop-1", MemberState::Synced));
+    assert_eq!(member.uuid, Some(position.cluster.to_string()));
+    assert_eq!((member.wsrep_ready, member.cluster_size), (true, Some(3)));
+    assert_eq!(member.wsrep_local_state_comment.as_deref(), Some("Synced"));
+    assert_eq!(member.version.as_deref(), Some("10.11.14"));
+    assert!(member.last_seen.is_some());
+}
+
+#[test]
+fn a_silent_member_keeps_what_it_held_when_it_was_last_heard() {
+    let mut cluster = cluster().settled();
+    let before = cluster.status().members[1].clone();
+    cluster.cut.insert(1);
+    cluster.tick();
+    let member = cluster.status().members[1].clone();
+    assert_eq!(member.state, MemberState::Unreachable);
+    assert_eq!((member.incarnation, member.uuid), (before.incarnation, before.uuid));
+    assert!(member.seqno.is_some() && member.last_seen.is_some() && !member.wsrep_ready);
+    assert_eq!(cluster.status().member_summary.as_deref(), Some("2/3"));
+}
+
+#[test]
+fn a_taken_name_is_degraded_and_names_the_object() {
+    let cluster = cluster().settled();
+    let outcome =
+        Outcome { taken: vec![(ObjectKind::Deployment, "shop-proxy".into())], ..Outcome::default() };
+    let status = after(&cluster, &outcome);
+    let (holds, reason, message) = said(&status, Type::Degraded);
+    assert_eq!((holds.as_str(), reason.as_str()), ("True", "NameTaken"));
+    assert!(message.contains("Deployment shop-proxy"), "{message}");
+    assert_eq!(said(&status, Type::Available).0, "True");
+}
+
+#[test]
+fn a_paused_cluster_promises_nothing_and_still_tells_what_serves() {
+    let cluster = cluster().settled();
+    let (seen, given, valid) = (cluster.seen(), cluster.given(), cluster.valid());
+    let plan = Plan::idle("Paused", "paused is true");
+    let verdict = Verdict::<GaleraClusters> { faults: &[], valid: Some(&valid), plan: &plan };
+    let status = status(&cluster.resource, &seen, &verdict, &Outcome::default(), &given);
+    assert_eq!(
+        (said(&status, Type::Ready).0, said(&status, Type::Ready).1),
+        ("Unknown".into(), "Paused".into())
+    );
+    assert_eq!(said(&status, Type::Available).0, "True");
+}

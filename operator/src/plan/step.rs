@@ -1,0 +1,155 @@
+//! One step: what a plan does beyond its children, and the operation that it acts for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use quartet_crds::conditions::{self, Reason, Type};
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Child, Deletion, Grounds, ObjectKind, Plan, Record};
+
+/// How soon to look again while something is under way.
+const SOON: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step<Call> {
+    pub reason: Reason,
+    pub message: String,
+    pub record: Option<Record>,
+    pub calls: Vec<Call>,
+    pub delete: Vec<Deletion>,
+    pub recheck_after: Duration,
+}
+
+impl<Call> Step<Call> {
+    /// Nothing to be done now, for a reason that the status tells.
+    pub fn wait(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            record: None,
+            calls: Vec::new(),
+            delete: Vec::new(),
+            recheck_after: SOON,
+        }
+    }
+
+    #[must_use]
+    pub fn after(self, recheck_after: Duration) -> Self {
+        Self { recheck_after, ..self }
+    }
+
+    #[must_use]
+    pub fn recording(self, record: Option<Record>) -> Self {
+        Self { record, ..self }
+    }
+
+    #[must_use]
+    pub fn calling(self, calls: Vec<Call>) -> Self {
+        Self { calls, ..self }
+    }
+
+    #[must_use]
+    pub fn deleting(self, delete: Vec<Deletion>) -> Self {
+        Self { delete, ..self }
+    }
+
+    /// Only waits: watches tell of most that could end it.
+    fn is_idle(&self) -> bool {
+        self.record.is_none() && self.calls.is_empty() && self.delete.is_empty()
+    }
+
+    /// What only waits is looked at less often the longer the resource has not been Ready, at least this often.
+    pub fn pace(&self, conditions: &[Condition], now: Timestamp, longest: Duration) -> Duration {
+        if !self.is_idle() {
+            return self.recheck_after;
+        }
+        let ready = conditions::find(conditions, Type::Ready).filter(|ready| ready.status == "False");
+        let waited =
+            ready.map_or(0, |ready| now.as_second().saturating_sub(ready.last_transition_time.0.as_second()));
+        let longer = Duration::from_secs(u64::try_from(waited / 20).unwrap_or(0)).min(longest);
+        self.recheck_after.max(longer)
+    }
+
+    /// The whole plan: the step, with the children and what the spec no longer asks for.
+    pub fn plan(self, apply: Vec<Child>, obsolete: Vec<Deletion>, recheck_after: Duration) -> Plan<Call> {
+        let mut plan = Plan {
+            record: self.record,
+            apply,
+            delete: self.delete,
+            calls: self.calls,
+            reason: self.reason.as_str(),
+            message: self.message,
+            recheck_after: Some(recheck_after),
+        };
+        plan.delete.extend(obsolete);
+        plan
+    }
+}
+
+/// An irreversible step as a kind's status records it.
+pub trait Operation: Serialize + PartialEq + Clone {
+    fn id(&self) -> Option<Uuid>;
+
+    /// The same intent under this id, begun now.
+    #[must_use]
+    fn named(self, id: String, now: Timestamp) -> Self;
+}
+
+/// The id under which this intent is recorded: that of the open operation if it is the same intent, else a fresh one,
+/// with the record that has to be written before anything is done.
+pub fn open<O: Operation>(
+    live: Option<&O>,
+    wanted: O,
+    fresh: Uuid,
+    now: Timestamp,
+) -> (Uuid, Option<Record>) {
+    let nameless = |operation: &O| operation.clone().named(String::new(), Timestamp::UNIX_EPOCH);
+    if let Some(live) = live
+        && nameless(live) == nameless(&wanted)
+        && let Some(id) = live.id()
+    {
+        return (id, None);
+    }
+    // Plain data always has a Value; the members would refuse what is not recorded.
+    let fields = |operation: &O| serde_json::to_value(operation).unwrap_or_default();
+    let mut patch = fields(&wanted.named(fresh.to_string(), now));
+    // A merge patch keeps what it does not name: parts that only the operation before had are named as null.
+    if let (Some(Value::Object(before)), Value::Object(patch)) = (live.map(fields), &mut patch) {
+        for (key, _) in before {
+            patch.entry(key).or_insert(Value::Null);
+        }
+    }
+    (fresh, Some(Record { status: json!({"operation": patch}), operation: Some(fresh) }))
+}
+
+/// Closes the open operation.
+pub fn close() -> Record {
+    Record { status: json!({"operation": null}), operation: None }
+}
+
+impl Deletion {
+    /// None for an object without the identity that a precondition needs.
+    pub fn new(kind: ObjectKind, metadata: &ObjectMeta, grounds: Grounds) -> Option<Self> {
+        Some(Self {
+            kind,
+            name: metadata.name.clone()?,
+            uid: metadata.uid.clone()?,
+            resource_version: metadata.resource_version.clone()?,
+            grounds,
+        })
+    }
+}
+
+/// `0, 1 and 2`
+pub fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    match items.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
