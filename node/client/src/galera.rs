@@ -7,7 +7,7 @@
 //! | `POST /v1/drain` [`Drain`] | 8199, token | clients are moved off this member; lapses unless repeated |
 //! | `GET /peer` | 8200 | [`PeerReport`] |
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -189,6 +189,10 @@ pub struct PeerReport {
     pub server_runs: bool,
     /// The server is part of a Primary component, whatever else the member does: also while it stops or catches up.
     pub primary: bool,
+    /// Addresses of those whom the group counts as its members: somebody who has died is among them until the others
+    /// have noticed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<IpAddr>,
 }
 
 /// Leave to form a new Primary component, for what is named here and nothing else.

@@ -24,6 +24,7 @@ pub const DISCONNECTED_MAX: Duration = Duration::from_secs(2);
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each looked at by itself")]
 pub struct View<'a> {
     pub ordinal: u16,
+    pub address: IpAddr,
     pub phase: Phase,
     pub peers: &'a [Peer],
     /// A grant that was accepted, and not acted upon yet.
@@ -127,6 +128,8 @@ pub enum Waiting {
     Pause,
     /// Somebody is Primary, but nobody can give data.
     Donor,
+    /// The others still take this member's last server for alive.
+    Noticed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +170,10 @@ fn start(view: &View, from: Option<Position>) -> Action {
         if let Some(foreign) = others.into_iter().find(|cluster| *cluster != own.cluster) {
             return Action::Wait(Waiting::Foreign(foreign));
         }
+    }
+    // Those who still count this member have not noticed its end yet. They may have lost their majority with it.
+    if primaries.iter().any(|(_, report)| report.members.contains(&view.address)) {
+        return Action::Wait(Waiting::Noticed);
     }
     let addresses: Vec<IpAddr> = primaries.iter().filter_map(|(peer, _)| peer.address).collect();
     if addresses.is_empty() {

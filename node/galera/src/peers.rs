@@ -141,11 +141,12 @@ impl Peers {
             .collect()
     }
 
-    /// The server is not waited for any longer.
-    pub fn settle(&self, node: Uuid) {
-        for seen in self.seen().values_mut() {
-            seen.dead.retain(|dead| *dead != node);
-        }
+    /// The server is not waited for any longer. Says where it was.
+    pub fn settle(&self, node: Uuid) -> Option<IpAddr> {
+        let mut all = self.seen();
+        let seen = all.values_mut().find(|seen| seen.dead.contains(&node))?;
+        seen.dead.retain(|dead| *dead != node);
+        seen.address
     }
 
     /// Asks everybody again, now, and waits for the answers.
@@ -242,6 +243,7 @@ mod tests {
             node: node.map(Uuid::from_u128),
             server_runs,
             primary: server_runs,
+            members: vec![],
         }
     }
 

@@ -27,6 +27,7 @@ fn report(ordinal: u16, state: MemberState, primary: bool, position: Option<Posi
         node: None,
         server_runs: primary,
         primary,
+        members: vec![],
     }
 }
 
@@ -82,6 +83,7 @@ fn for_each_view(mut look: impl FnMut(&View, Action)) -> usize {
                     let flag = |bit: u8| flags & (1 << bit) != 0;
                     let view = View {
                         ordinal: 1,
+                        address: address(1),
                         phase,
                         peers: &peers,
                         granted: flag(0),
@@ -169,6 +171,25 @@ fn whoever_can_join_does_once_the_pause_is_over() {
             assert!(format!("{action:?}").starts_with(expected), "{view:?}: {action:?}");
         }
     });
+}
+
+#[test]
+fn nobody_joins_those_who_have_not_noticed_its_end() {
+    let mut waited = 0;
+    for_each_view(|view, action| {
+        if !matches!(action, Action::Join(_)) {
+            return;
+        }
+        for n in 0..view.peers.len() {
+            let mut peers = view.peers.to_vec();
+            let Some(report) = peers[n].report.as_mut().filter(|report| report.primary) else { continue };
+            report.members = vec![address(0), address(1)];
+            let later = decide(&View { peers: &peers, ..view.clone() });
+            assert_eq!(later, Action::Wait(Waiting::Noticed));
+            waited += 1;
+        }
+    });
+    assert!(waited > 1000);
 }
 
 #[test]
@@ -264,6 +285,7 @@ fn donors_are_those_that_do_not_give_yet_and_the_writer_last() {
     let peers = [synced(0), synced(2), synced(3), donor];
     let view = View {
         ordinal: 1,
+        address: address(1),
         phase: Phase::Empty,
         peers: &peers,
         granted: false,

@@ -1,12 +1,15 @@
 //! Grants: taken once everybody who answers has been asked, at that moment.
 
 use quartet_client::galera::Bootstrap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Event, Manager};
 use crate::decide::{self, Own, Phase, Refused};
+
+/// A group of those who are alive agrees in less.
+const PROMOTED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a command is answered.
 pub type Answer = Result<(), NotDone>;
@@ -55,6 +58,10 @@ impl Manager {
             let (sql, operation) = (life.sql.clone(), grant.operation);
             self.report(async move {
                 let result = sql.promote().await.map_err(|error| super::chain(&error));
+                let result = match result {
+                    Ok(()) => sql.is_primary_within(PROMOTED_WITHIN).await,
+                    failed => failed,
+                };
                 Event::Promoted(operation, result, reply)
             });
             return;
@@ -73,8 +80,10 @@ impl Manager {
         reply: oneshot::Sender<Answer>,
     ) {
         self.asking = false;
-        if result.is_ok() {
-            self.granted = Some(operation);
+        self.granted = Some(operation);
+        if result.is_err() {
+            // It might take effect after somebody else was granted the same: the server must not live to see that.
+            self.kill_server(Instant::now());
         }
         let _ = reply.send(result.map_err(NotDone::Server));
     }

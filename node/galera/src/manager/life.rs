@@ -1,5 +1,6 @@
 //! One life of the server: from its start to its end.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,6 @@ use tokio::task::AbortHandle;
 
 use crate::decide::Link;
 use crate::server::Server;
-use crate::server::config::{PORT, host};
 use crate::server::sql::{Probe, Sql};
 use crate::server::status::Status;
 
@@ -19,6 +19,8 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 pub(super) const FRESH: Duration = Duration::from_secs(2);
 /// The group's own timers have run out by then.
 const COME_BACK: Duration = Duration::from_secs(1);
+/// The group has done without an evicted member long before; or it is another one at the same address.
+const COUNTED_MAX: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
 
 /// What the server said, and when.
@@ -55,6 +57,9 @@ pub(super) struct Life {
     pub(super) was_primary: bool,
     pub(super) was_synced: Option<Instant>,
     evicted: Option<Instant>,
+    /// Where those were who are being evicted.
+    evictees: BTreeSet<IpAddr>,
+    evictees_since: Option<Instant>,
     /// When it last said something, and when it last began to again after a pause.
     heard: Option<(Instant, Option<Instant>)>,
     pub(super) markers: Markers,
@@ -77,6 +82,8 @@ impl Life {
             was_primary: false,
             was_synced: None,
             evicted: None,
+            evictees: BTreeSet::new(),
+            evictees_since: None,
             heard: None,
             markers: Markers::There,
             told_to_end: None,
@@ -117,10 +124,18 @@ impl Life {
         if status.is_some_and(Status::is_synced) {
             self.was_synced.get_or_insert(now);
         }
-        if status.is_some_and(Status::has_evicted) {
-            self.evicted.get_or_insert(now);
-        } else {
+        let counted =
+            |address: &IpAddr| status.is_some_and(|it| it.members().any(|member| member == *address));
+        if status.is_none_or(|status| !status.has_evicted()) {
             self.evicted = None;
+            self.evictees.clear();
+        } else if self.evictees.iter().any(counted)
+            && self.evictees_since.is_some_and(|since| now - since < COUNTED_MAX)
+        {
+            // Taken back now, it would not have been done at all.
+            self.evicted = Some(now);
+        } else {
+            self.evicted.get_or_insert(now);
         }
     }
 
@@ -148,10 +163,15 @@ impl Life {
         self.evicted = Some(now);
     }
 
+    /// Somebody at this address is about to be evicted.
+    pub(super) fn evicts(&mut self, now: Instant, address: Option<IpAddr>) {
+        self.evictees.extend(address);
+        self.evictees_since = Some(now);
+    }
+
     /// Whether the group counts somebody at this address as a member.
     pub(super) fn counts(&self, address: IpAddr) -> bool {
-        let expected = format!("{}:{PORT}", host(address));
-        self.said.borrow().as_ref().is_some_and(|said| said.status.members().any(|member| member == expected))
+        self.said.borrow().as_ref().is_some_and(|said| said.status.members().any(|member| member == address))
     }
 
     pub(super) fn position(&self) -> Option<Position> {

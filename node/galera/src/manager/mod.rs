@@ -300,6 +300,7 @@ impl Manager {
         let stopping = self.stopping(now);
         let view = View {
             ordinal: self.options.ordinal,
+            address: self.options.address,
             phase: self.state.phase(now),
             peers: &peers,
             granted: self.grant_due,
@@ -377,8 +378,9 @@ impl Manager {
 
     fn evict(&mut self, node: Uuid) {
         // Told once: those that are gone already do not mind.
-        self.peers.settle(node);
-        let Some(life) = self.state.life() else { return };
+        let address = self.peers.settle(node);
+        let Some(life) = self.state.life_mut() else { return };
+        life.evicts(Instant::now(), address);
         let sql = life.sql.clone();
         tracing::info!(%node, "evicting a server that is proven dead");
         tokio::spawn(async move {
@@ -404,7 +406,9 @@ impl Manager {
         let Some(life) = self.state.life().filter(|life| life.was_answered()) else { return };
         for peer in peers.iter_mut().filter(|peer| !peer.dead.is_empty()) {
             if !peer.address.is_some_and(|address| life.counts(address)) {
-                peer.dead.drain(..).for_each(|dead| self.peers.settle(dead));
+                for dead in peer.dead.drain(..) {
+                    self.peers.settle(dead);
+                }
             }
         }
     }
@@ -422,6 +426,13 @@ impl Manager {
         {
             life.told_to_end = Some(now);
             life.server.terminate();
+        }
+    }
+
+    fn kill_server(&mut self, now: Instant) {
+        if let Some(life) = self.state.life_mut() {
+            life.told_to_end.get_or_insert(now);
+            life.server.kill();
         }
     }
 

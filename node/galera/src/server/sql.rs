@@ -30,6 +30,7 @@ pub struct Sql {
 pub const QUICK: Duration = Duration::from_millis(800);
 /// For what takes a round of the group.
 const ROUND: Duration = Duration::from_secs(5);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const PACKET_BYTES_MAX: usize = 16 << 20;
 /// The server's own default: nothing that lives longer is left idle.
 const WAIT_TIMEOUT_S: usize = 28_800;
@@ -54,6 +55,18 @@ impl Sql {
     /// Forms a Primary component of those that are connected now.
     pub async fn promote(&self) -> Result<(), SqlError> {
         self.provider("pc.bootstrap=YES").await
+    }
+
+    /// Asks until it is.
+    pub async fn is_primary_within(&self, limit: Duration) -> Result<(), String> {
+        let mut probe = Probe::new(self.clone());
+        let primary = async {
+            while !probe.ask().await.is_ok_and(|(status, _)| status.is_primary()) {
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+        };
+        let late = |_| format!("it is not part of one after {} s", limit.as_secs());
+        tokio::time::timeout(limit, primary).await.map_err(late)
     }
 
     /// The others go on without waiting for that server any longer.

@@ -1,6 +1,7 @@
 //! What the server says of itself, from `SHOW GLOBAL STATUS`.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use quartet_client::galera::{Position, ServerStatus};
@@ -66,9 +67,10 @@ impl Status {
         !self.text("evs_evict_list").is_empty()
     }
 
-    /// Addresses of the group's members, `HOST:PORT` each.
-    pub fn members(&self) -> impl Iterator<Item = &str> {
-        self.text("incoming_addresses").split(',').map(str::trim)
+    /// Addresses of those whom the group counts as its members.
+    pub fn members(&self) -> impl Iterator<Item = IpAddr> {
+        let addresses = self.text("incoming_addresses").split(',');
+        addresses.filter_map(|address| Some(address.trim().parse::<SocketAddr>().ok()?.ip()))
     }
 
     pub fn node(&self) -> Option<Uuid> {
@@ -142,7 +144,8 @@ pub(crate) mod tests {
     #[test]
     fn members_and_evictions_are_read() {
         let group = ("wsrep_incoming_addresses", "10.0.0.7:3306,[fd00::1]:3306");
-        assert_eq!(status(&[group]).members().collect::<Vec<_>>(), ["10.0.0.7:3306", "[fd00::1]:3306"]);
+        let expected: [IpAddr; 2] = ["10.0.0.7".parse().unwrap(), "fd00::1".parse().unwrap()];
+        assert_eq!(status(&[group]).members().collect::<Vec<_>>(), expected);
         assert!(!status(&[("wsrep_evs_evict_list", "")]).has_evicted());
         assert!(status(&[("wsrep_evs_evict_list", "7bebd613-e5b2-11f1-af53-c25b723c5a58")]).has_evicted());
     }
