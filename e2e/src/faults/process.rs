@@ -16,6 +16,18 @@ named=
 for pid in $pids; do [ \"$(cat /proc/$pid/comm 2>/dev/null)\" != \"$2\" ] || named=\"$named $pid\"; done
 [ -n \"$named\" ] || { echo 'no process of that name in that container' >&2; exit 1; }
 kill -s KILL $named";
+/// `$1` container id. A signal is taken by one thread, when it gets its turn on a processor; until then the others go on
+/// and answer: paused is what stands still in every thread.
+const STOP: &str = "pids=$(grep -ls -- \"$1\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true)
+[ -n \"$pids\" ] || { echo 'no process of that container' >&2; exit 1; }
+kill -s STOP $pids
+for look in $(seq 600); do
+  runs=
+  for pid in $pids; do runs=\"$runs$(grep -ls '^State:[[:space:]]*[RSD]' /proc/$pid/task/*/status || true)\"; done
+  [ -n \"$runs\" ] || exit 0
+  sleep 0.05
+done
+echo \"goes on though it was told to stop: $runs\" >&2; exit 1";
 /// A process that is gone by now needs no continuing.
 const CONTINUE: &str = "pids=$(grep -ls -- \"$1\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true); kill -s CONT $pids 2>/dev/null || true";
 /// Ends all pauses of a host.
@@ -43,6 +55,6 @@ pub async fn kill_named(pod: &Target, name: &str) -> Result<()> {
 pub async fn pause(pod: &Target) -> Result<Fault> {
     let mut fault = Fault::new(format!("pod {} paused", pod.title()));
     fault.undo_in_host(&pod.host, CONTINUE, &[&pod.container_id]);
-    shell(&pod.host, SIGNAL, &["STOP", &pod.container_id]).await?;
+    shell(&pod.host, STOP, &[&pod.container_id]).await?;
     Ok(fault)
 }
