@@ -3,7 +3,8 @@
 //! The rules that keep data:
 //! - A Primary component is formed by a grant and by nothing else, and never while another member tells of one.
 //! - A server joins only a Primary component that is seen, and never one of another history than its own data.
-//! - A peer is evicted only when its server is proven to be dead; silence proves nothing.
+//! - A peer is evicted only when its server is proven to be dead; silence proves nothing, and a refusal only to those
+//!   who see a majority.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct View<'a> {
     pub may_start: bool,
     /// Databases or users are not known to be as the settings say.
     pub schema_due: bool,
+    /// Members that the group counts, this one included.
+    pub counted: usize,
     /// Evictions are in force, for so long.
     pub evicted_for: Option<Duration>,
 }
@@ -79,8 +82,23 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// None when it has not answered lately.
     pub report: Option<PeerReport>,
-    /// Of servers that are proven dead and may still be waited for.
-    pub dead: Vec<Uuid>,
+    /// Of servers that are dead and may still be waited for.
+    pub dead: Vec<Dead>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dead {
+    pub node: Uuid,
+    pub proof: Proof,
+}
+
+/// How it is known that a server is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Its manager says so, or another run of its manager does.
+    Word,
+    /// Its address refuses connections. So does a firewall that rejects.
+    Refusal,
 }
 
 impl Peer {
@@ -198,10 +216,8 @@ fn donors(primaries: &[(&Peer, &PeerReport)]) -> Vec<u16> {
 }
 
 fn run(view: &View, link: Link) -> Action {
-    if let Some(dead) = view.peers.iter().flat_map(|peer| &peer.dead).next()
-        && link != Link::Starting
-    {
-        return Action::Evict(*dead);
+    if let Some(node) = evictable(view).filter(|_| link != Link::Starting) {
+        return Action::Evict(node);
     }
     if view.evicted_for.is_some_and(|since| since >= EVICTED_MAX) && link != Link::Starting {
         return Action::Unevict;
@@ -219,6 +235,17 @@ fn run(view: &View, link: Link) -> Action {
         Link::Primary { synced: true } if view.schema_due && is_first(view) => Action::ApplySchema,
         _ => Action::Wait(Waiting::Nothing),
     }
+}
+
+/// Galera forms a Primary component anew, by itself, once all who are missing from the last one are evicted. That is
+/// right where they are dead. Where their addresses only refuse, the others may live on behind a firewall: then nobody
+/// is evicted but by those who see a majority alive, and would go on anyway.
+fn evictable(view: &View) -> Option<Uuid> {
+    let lives = |peer: &&Peer| peer.report.as_ref().is_some_and(|report| report.server_runs);
+    let alive = 1 + view.peers.iter().filter(lives).count();
+    let majority = alive * 2 > view.counted;
+    let mut dead = view.peers.iter().flat_map(|peer| &peer.dead);
+    dead.find(|dead| dead.proof == Proof::Word || majority).map(|dead| dead.node)
 }
 
 /// Of the Synced members that it sees, the one with the lowest ordinal applies the schema. Two may think so at once

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::decide::Peer;
+use crate::decide::{Dead, Peer, Proof};
 use crate::server::config::GROUP_PORT;
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -40,14 +40,21 @@ struct Seen {
     /// The run and the server that were seen running last.
     running: Option<(Uuid, Uuid)>,
     refusals: u32,
-    dead: Vec<Uuid>,
+    /// With the run that the server belonged to.
+    dead: Vec<(Uuid, Dead)>,
 }
 
 impl Seen {
     fn reported(&mut self, report: PeerReport, now: Instant) {
         self.refusals = 0;
-        if let Some((_, node)) = self.running.take_if(|(run, _)| *run != report.run || !report.server_runs) {
-            self.died(node);
+        // Whoever was refused only seemingly is there again; of the others their manager says now that they are dead.
+        self.dead.retain(|(run, _)| *run != report.run || !report.server_runs);
+        for (_, dead) in &mut self.dead {
+            dead.proof = Proof::Word;
+        }
+        if let Some((run, node)) = self.running.take_if(|(run, _)| *run != report.run || !report.server_runs)
+        {
+            self.died(run, node, Proof::Word);
         }
         if let Some(node) = report.node.filter(|_| report.server_runs) {
             self.running = Some((report.run, node));
@@ -58,9 +65,9 @@ impl Seen {
     fn refused(&mut self) {
         self.refusals += 1;
         if self.refusals >= REFUSALS
-            && let Some((_, node)) = self.running.take()
+            && let Some((run, node)) = self.running.take()
         {
-            self.died(node);
+            self.died(run, node, Proof::Refusal);
         }
         // What refuses is no member of a Primary component.
         self.report = None;
@@ -70,11 +77,11 @@ impl Seen {
         self.refusals = 0;
     }
 
-    fn died(&mut self, node: Uuid) {
+    fn died(&mut self, run: Uuid, node: Uuid, proof: Proof) {
         if self.dead.len() == DEAD_MAX {
             self.dead.remove(0);
         }
-        self.dead.push(node);
+        self.dead.push((run, Dead { node, proof }));
     }
 }
 
@@ -136,7 +143,7 @@ impl Peers {
                 ordinal: *ordinal,
                 address: seen.address,
                 report: seen.report.as_ref().filter(|(at, _)| now - *at <= FRESH).map(|(_, it)| it.clone()),
-                dead: seen.dead.clone(),
+                dead: seen.dead.iter().map(|(_, dead)| *dead).collect(),
             })
             .collect()
     }
@@ -144,8 +151,8 @@ impl Peers {
     /// The server is not waited for any longer. Says where it was.
     pub fn settle(&self, node: Uuid) -> Option<IpAddr> {
         let mut all = self.seen();
-        let seen = all.values_mut().find(|seen| seen.dead.contains(&node))?;
-        seen.dead.retain(|dead| *dead != node);
+        let seen = all.values_mut().find(|seen| seen.dead.iter().any(|(_, dead)| dead.node == node))?;
+        seen.dead.retain(|(_, dead)| dead.node != node);
         seen.address
     }
 
@@ -256,7 +263,7 @@ mod tests {
     }
 
     fn dead(seen: &Seen) -> Vec<u128> {
-        seen.dead.iter().map(Uuid::as_u128).collect()
+        seen.dead.iter().map(|(_, dead)| dead.node.as_u128()).collect()
     }
 
     #[test]
@@ -291,6 +298,20 @@ mod tests {
         seen.refused();
         assert_eq!(dead(&seen), [10], "told once");
         assert!(seen.report.is_none());
+        assert_eq!(seen.dead[0].1.proof, Proof::Refusal);
+        seen.reported(report(2, None, false), Instant::now());
+        assert_eq!(seen.dead[0].1.proof, Proof::Word);
+    }
+
+    #[test]
+    fn whoever_was_refused_and_answers_as_before_was_never_dead() {
+        let mut seen = seen(&[report(1, Some(10), true)]);
+        for _ in 0..REFUSALS {
+            seen.refused();
+        }
+        assert_eq!(dead(&seen), [10]);
+        seen.reported(report(1, Some(10), true), Instant::now());
+        assert!(dead(&seen).is_empty());
     }
 
     #[test]

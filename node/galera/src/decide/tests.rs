@@ -6,7 +6,8 @@ use super::*;
 
 const OURS: Uuid = Uuid::from_u128(7);
 const OTHERS: Uuid = Uuid::from_u128(8);
-const DEAD: Uuid = Uuid::from_u128(99);
+const DEAD: Dead = Dead { node: Uuid::from_u128(99), proof: Proof::Word };
+const REFUSES: Dead = Dead { node: Uuid::from_u128(98), proof: Proof::Refusal };
 const LONG: Duration = Duration::from_hours(1);
 
 fn at(cluster: Uuid, seqno: u64) -> Position {
@@ -47,7 +48,7 @@ fn peers_of(ordinal: u16) -> Vec<Peer> {
     let mut all = Vec::new();
     for report in known {
         for known_address in [None, Some(address(ordinal))] {
-            for dead in [vec![], vec![DEAD]] {
+            for dead in [vec![], vec![DEAD], vec![REFUSES]] {
                 all.push(Peer { ordinal, address: known_address, report: report.clone(), dead });
             }
         }
@@ -90,6 +91,7 @@ fn for_each_view(mut look: impl FnMut(&View, Action)) -> usize {
                         stopping: flag(1),
                         may_start: flag(2),
                         schema_due: flag(3),
+                        counted: 3,
                         evicted_for: None,
                     };
                     look(&view, decide(&view));
@@ -194,18 +196,26 @@ fn nobody_joins_those_who_have_not_noticed_its_end() {
 
 #[test]
 fn only_who_is_proven_dead_is_evicted_and_only_by_a_server_that_answers() {
-    let mut evicted = 0;
+    let (mut by_word, mut by_refusal) = (0, 0);
     for_each_view(|view, action| {
-        let proven = view.peers.iter().any(|peer| peer.dead.contains(&DEAD));
+        let any = |dead: Dead| view.peers.iter().any(|peer| peer.dead.contains(&dead));
         let answers = matches!(view.phase, Phase::Running(link) if link != Link::Starting);
-        if let Action::Evict(node) = action {
-            evicted += 1;
-            assert!(proven && answers && node == DEAD);
+        // Of three members, this one and one more that runs.
+        let majority = view.peers.iter().any(|peer| peer.report.as_ref().is_some_and(|it| it.server_runs));
+        let expected = any(DEAD) || (any(REFUSES) && majority);
+        let Action::Evict(node) = action else {
+            assert!(!expected || !answers || view.stopping, "waiting for the dead: {view:?}: {action:?}");
+            return;
+        };
+        assert!(expected && answers);
+        if node == DEAD.node {
+            by_word += 1;
         } else {
-            assert!(!proven || !answers || view.stopping, "waiting for the dead: {view:?}: {action:?}");
+            by_refusal += 1;
+            assert!(node == REFUSES.node && majority, "a minority takes a refusal for nothing: {view:?}");
         }
     });
-    assert!(evicted > 1000);
+    assert!(by_word > 1000 && by_refusal > 1000, "{by_word} {by_refusal}");
 }
 
 #[test]
@@ -292,6 +302,7 @@ fn donors_are_those_that_do_not_give_yet_and_the_writer_last() {
         stopping: false,
         may_start: true,
         schema_due: false,
+        counted: 3,
         evicted_for: None,
     };
     let Action::Join(join) = decide(&view) else { panic!() };

@@ -169,6 +169,11 @@ impl Life {
         self.evictees_since = Some(now);
     }
 
+    /// Members that the group counts.
+    pub(super) fn counted(&self) -> usize {
+        self.said.borrow().as_ref().map_or(0, |said| said.status.members().count())
+    }
+
     /// Whether the group counts somebody at this address as a member.
     pub(super) fn counts(&self, address: IpAddr) -> bool {
         self.said.borrow().as_ref().is_some_and(|said| said.status.members().any(|member| member == address))

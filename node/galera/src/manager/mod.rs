@@ -307,6 +307,7 @@ impl Manager {
             stopping,
             may_start: now >= self.not_before,
             schema_due: self.schema.is_due(now, self.inputs.borrow().schema_hash()),
+            counted: self.state.life().map_or(0, Life::counted),
             evicted_for: self.state.life().and_then(|life| life.evicted_for(now)),
         };
         if stopping && !matches!(view.phase, Phase::Running(_)) {
@@ -407,7 +408,7 @@ impl Manager {
         for peer in peers.iter_mut().filter(|peer| !peer.dead.is_empty()) {
             if !peer.address.is_some_and(|address| life.counts(address)) {
                 for dead in peer.dead.drain(..) {
-                    self.peers.settle(dead);
+                    self.peers.settle(dead.node);
                 }
             }
         }
