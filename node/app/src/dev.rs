@@ -14,7 +14,7 @@ use quartet_sync::RunError;
 use tokio::task::JoinHandle;
 
 use crate::args::{Cluster, Dev};
-use crate::sync::stops;
+use crate::stops::stops;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);

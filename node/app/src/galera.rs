@@ -7,7 +7,7 @@ use anyhow::Context;
 use quartet_galera::proxy;
 
 use crate::args::{Galera, GaleraProxy};
-use crate::sync::stops;
+use crate::stops::stops;
 
 pub(crate) async fn run(galera: Galera) -> anyhow::Result<()> {
     let options = quartet_galera::Options {
@@ -37,7 +37,7 @@ pub(crate) async fn run_proxy(proxy: GaleraProxy) -> anyhow::Result<()> {
         haproxy: proxy.haproxy,
         http: proxy.http,
     };
-    Ok(proxy::run(options).await?)
+    Ok(proxy::run(options, stops()?).await?)
 }
 
 /// Copies this program into a folder, under its own name: images of databases come without it.

@@ -4,6 +4,7 @@ mod args;
 mod dev;
 mod galera;
 mod logs;
+mod stops;
 mod sync;
 
 use std::process::ExitCode;

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use quartet_sync::AdminSettings;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 use crate::args::{Cluster, Peers, Sync, port};
+use crate::stops::stops;
 
 /// Of member-to-member traffic, where nothing else is said.
 const LISTEN_PORT: u16 = 8101;
@@ -41,19 +40,4 @@ pub(crate) async fn run(sync: Sync) -> anyhow::Result<()> {
     let member = quartet_sync::start(settings).await?;
     tracing::info!(id, %http, %listen, "serving");
     Ok(member.serve_until(stops).await?)
-}
-
-/// How often SIGTERM or SIGINT have come.
-pub(crate) fn stops() -> anyhow::Result<watch::Receiver<u32>> {
-    let (tell, told) = watch::channel(0);
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).context("cannot listen for signals")?;
-        let tell = tell.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                tell.send_modify(|stops| *stops += 1);
-            }
-        });
-    }
-    Ok(told)
 }

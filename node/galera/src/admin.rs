@@ -5,23 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use quartet_client::galera::{Bootstrap, Drain, MemberReport};
+use quartet_serve::body::{self, Body};
+use quartet_serve::{Refusal, routes, token};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::http::{BODY_BYTES_MAX, Refusal, check_token};
 use crate::manager::{Answer, Command, Face};
 
 #[derive(Debug)]
 struct Admin {
-    token_file: PathBuf,
     face: watch::Receiver<Arc<Face>>,
     commands: mpsc::Sender<Command>,
 }
@@ -31,23 +27,12 @@ pub fn router(
     face: watch::Receiver<Arc<Face>>,
     commands: mpsc::Sender<Command>,
 ) -> Router {
-    let admin = Arc::new(Admin { token_file, face, commands });
-    Router::new()
+    let routes = Router::new()
         .route("/v1/member", get(member))
         .route("/v1/bootstrap", post(bootstrap))
         .route("/v1/drain", post(drain))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(admin.clone(), authenticate))
-        .with_state(admin)
-}
-
-async fn authenticate(
-    State(admin): State<Arc<Admin>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
-    check_token(&admin.token_file, request.headers().get(header::AUTHORIZATION)).await?;
-    Ok(next.run(request).await)
+        .with_state(Arc::new(Admin { face, commands }));
+    token::required(routes::only(routes), token_file)
 }
 
 /// What a manager said that does not keep up is no ground for a decision.
@@ -61,26 +46,14 @@ async fn member(State(admin): State<Arc<Admin>>) -> Result<Json<MemberReport>, R
     Ok(Json(face.member.clone()))
 }
 
-async fn bootstrap(
-    State(admin): State<Arc<Admin>>,
-    body: Result<Json<Bootstrap>, JsonRejection>,
-) -> Result<Json<Value>, Refusal> {
-    let Json(grant) = read(body)?;
+async fn bootstrap(State(admin): State<Arc<Admin>>, body: Body) -> Result<Json<Value>, Refusal> {
+    let grant: Bootstrap = body::read(body)?;
     admin.tell(|reply| Command::Bootstrap(grant, reply)).await
 }
 
-async fn drain(
-    State(admin): State<Arc<Admin>>,
-    body: Result<Json<Drain>, JsonRejection>,
-) -> Result<Json<Value>, Refusal> {
-    let Json(drain) = read(body)?;
+async fn drain(State(admin): State<Arc<Admin>>, body: Body) -> Result<Json<Value>, Refusal> {
+    let drain: Drain = body::read(body)?;
     admin.tell(|reply| Command::Drain(drain, reply)).await
-}
-
-fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<Json<T>, Refusal> {
-    body.map_err(|rejection| {
-        Refusal::new(StatusCode::BAD_REQUEST, "bad_request", rejection.body_text(), false)
-    })
 }
 
 impl Admin {
@@ -93,14 +66,14 @@ impl Admin {
         self.commands.send(command(reply)).await.map_err(|_| gone())?;
         match answer.await.map_err(|_| gone())? {
             Ok(()) => Ok(Json(json!({}))),
-            Err(why) => Err(Refusal::new(StatusCode::CONFLICT, "refused", why.to_string(), false)),
+            Err(why) => Err(Refusal::conflict("refused", why.to_string(), false)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::http::Request;
     use tower::ServiceExt;
     use uuid::Uuid;
 
@@ -134,7 +107,8 @@ mod tests {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let answer = router.oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
+        let answer =
+            router.oneshot(request.body(axum::body::Body::from(body.to_string())).unwrap()).await.unwrap();
         let status = answer.status().as_u16();
         let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap())

@@ -50,26 +50,33 @@ impl Inputs {
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const SETTINGS_BYTES_MAX: u64 = 1 << 20;
-const PASSWORD_BYTES_MAX: u64 = 4096;
+const WORD_BYTES_MAX: u64 = 4096;
 
 pub async fn read(settings: &Path, passwords: &Path) -> Result<Inputs, InputError> {
-    let text = read_bounded(settings, SETTINGS_BYTES_MAX).await?;
-    let settings: Settings = serde_json::from_str(&text)
-        .map_err(|source| InputError::Unreadable { path: settings.to_owned(), source })?;
+    let settings = read_settings(settings).await?;
     let mut found = Vec::with_capacity(settings.users.len());
     for user in &settings.users {
         // The operator allows no such names; a file outside of the folder is never read.
         let name = if user.name.contains('/') || user.name.starts_with('.') { "" } else { &user.name };
-        let password = match read_bounded(&passwords.join(name), PASSWORD_BYTES_MAX).await {
-            _ if name.is_empty() => None,
-            // A line's end at the end is an editor's, not the password's.
-            Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
-            Err(InputError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let password = if name.is_empty() { None } else { read_word(&passwords.join(name)).await? };
         found.push(password.filter(|password| !password.is_empty()).map(Password));
     }
     Ok(Inputs { settings, passwords: found })
+}
+
+pub(crate) async fn read_settings(path: &Path) -> Result<Settings, InputError> {
+    let text = read_bounded(path, SETTINGS_BYTES_MAX).await?;
+    serde_json::from_str(&text).map_err(|source| InputError::Unreadable { path: path.to_owned(), source })
+}
+
+/// A key of a mounted Secret; none where there is no such file.
+pub(crate) async fn read_word(path: &Path) -> Result<Option<String>, InputError> {
+    match read_bounded(path, WORD_BYTES_MAX).await {
+        // A line's end at the end is an editor's, not the word's.
+        Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+        Err(InputError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, InputError> {

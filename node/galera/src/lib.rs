@@ -18,8 +18,8 @@
 
 pub mod admin;
 pub mod decide;
+mod error;
 pub mod examine;
-mod http;
 pub mod inputs;
 pub mod manager;
 mod metrics;

@@ -1,16 +1,11 @@
 //! What Prometheus is told: what the server says of replication, and what the manager makes of it.
 
-use std::fmt;
-
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::manager::{Face, Route};
-
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Variables of the server, without `wsrep_`.
 const GAUGES: &[(&str, &str)] = &[
@@ -35,7 +30,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("flow_control_recv", "Times this member was asked to pause"),
 ];
 
-pub(crate) fn text(face: &Face) -> Result<String, fmt::Error> {
+pub(crate) fn registry(face: &Face) -> Registry {
     let mut registry = Registry::default();
     let states = Family::<[(&'static str, String); 1], Gauge>::default();
     states.get_or_create(&[("state", format!("{:?}", face.member.state))]).set(1);
@@ -59,7 +54,5 @@ pub(crate) fn text(face: &Face) -> Result<String, fmt::Error> {
             }
         }
     }
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    Ok(text)
+    registry
 }

@@ -1,14 +1,11 @@
 //! A member as a whole, from its start to its end.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use quartet_serve::server::{Bounded, ListenError, OPERATORS_CONNECTIONS_MAX, Server};
 use tokio::sync::{mpsc, watch};
 
-use crate::http::serve;
 use crate::inputs::{self, InputError};
 use crate::manager::{Manager, Parts};
 use crate::options::Options;
@@ -19,8 +16,8 @@ use crate::{admin, service};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("cannot listen on {address}")]
-    Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("cannot read what the operator gives")]
     Inputs(#[from] InputError),
     #[error("cannot use the volume")]
@@ -30,12 +27,15 @@ pub enum RunError {
 }
 
 const COMMANDS_MAX: usize = 16;
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// Port 8200: more than probes, proxies, other members and scrapes ever have.
+const CONNECTIONS_MAX: usize = 1024;
+pub(crate) const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// `stops` counts how often the member was told to stop: the first time it leaves gracefully, the second at once.
 pub async fn run(options: Options, stops: watch::Receiver<u32>) -> Result<(), RunError> {
     // Ports first: what cannot be had is told before anything is begun.
-    let (http, operators) = (listen(options.http).await?, listen(options.admin).await?);
+    let http = Bounded::bind(options.http, CONNECTIONS_MAX).await?;
+    let operators = Bounded::bind(options.admin, OPERATORS_CONNECTIONS_MAX).await?;
     let inputs = inputs::read(&options.settings, &options.passwords).await?;
     let volume = Volume::open(&options.data)?;
     let identity = volume.identity()?;
@@ -57,11 +57,9 @@ pub async fn run(options: Options, stops: watch::Receiver<u32>) -> Result<(), Ru
         commands: commanded,
         stops,
     });
-    let (end, ended) = watch::channel(false);
-    let operators_router = admin::router(options.admin_token_file.clone(), face.clone(), commands);
     let serving = [
-        tokio::spawn(serve(http, service::router(face), ended.clone())),
-        tokio::spawn(serve(operators, operators_router, ended)),
+        Server::start(operators, admin::router(options.admin_token_file.clone(), face.clone(), commands)),
+        Server::start(http, service::router(face)),
     ];
     let beside = [
         tokio::spawn(children.reap()),
@@ -71,12 +69,7 @@ pub async fn run(options: Options, stops: watch::Receiver<u32>) -> Result<(), Ru
     for task in beside {
         task.abort();
     }
-    end.send_replace(true);
-    let _ = tokio::time::timeout(LAST_ANSWERS, futures::future::join_all(serving)).await;
+    futures::future::join_all(serving.map(|server| server.stop(LAST_ANSWERS))).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
 }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use quartet_client::galera::{MemberReport, PeerReport};
+use quartet_serve::{Refusal, metrics, routes};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use crate::http::Refusal;
 use crate::manager::{Face, Route};
-use crate::metrics;
+use crate::metrics::registry;
 
 type Shared = State<watch::Receiver<Arc<Face>>>;
 
@@ -25,14 +25,15 @@ const FRESH: Duration = Duration::from_secs(2);
 const ALIVE: Duration = Duration::from_secs(30);
 
 pub fn router(face: watch::Receiver<Arc<Face>>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/proxy", get(proxy))
         .route("/peer", get(peer))
         .route("/status", get(status))
         .route("/metrics", get(metrics_text))
-        .with_state(face)
+        .with_state(face);
+    routes::only(routes)
 }
 
 fn now(face: &watch::Receiver<Arc<Face>>) -> Arc<Face> {
@@ -101,9 +102,7 @@ async fn status(State(face): Shared) -> Json<MemberReport> {
 }
 
 async fn metrics_text(State(face): Shared) -> Result<Response, Refusal> {
-    let text = metrics::text(&now(&face))
-        .map_err(|_| Refusal::unavailable("metrics", "the metrics cannot be written"))?;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+    metrics::answer(&[&registry(&now(&face))])
 }
 
 #[cfg(test)]

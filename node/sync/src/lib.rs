@@ -6,7 +6,6 @@
 //! [`Member`]. [`run`] puts them together. What never lives here: consensus, disks, Kubernetes, the process (arguments, signals).
 
 pub mod admin;
-mod http;
 pub mod lock;
 mod member;
 pub mod partition;

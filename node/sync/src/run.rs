@@ -1,7 +1,6 @@
 //! A member as a whole: the replica, its clients' HTTP, the operator's port; and how it stops.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,9 +10,9 @@ use quartet_raft::Role;
 use quartet_replica::GroupId;
 use quartet_replica::engine::{EngineSettings, MemberCommand};
 use quartet_replica::runtime::{self, Handle, Running, RuntimeSettings, StartError};
+use quartet_serve::server::{Bounded, ListenError, OPERATORS_CONNECTIONS_MAX, Server};
 use tokio::sync::watch;
 
-use crate::http::{Bounded, Server};
 use crate::service::{self, Service};
 use crate::{Gauges, Member, Partition, admin};
 
@@ -51,8 +50,8 @@ pub struct AdminSettings {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("cannot listen on {address}")]
-    Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("cannot start the member")]
     Start(#[from] StartError),
     #[error("the member has ended by itself")]
@@ -72,9 +71,11 @@ pub struct SyncMember {
 /// Starts a member: it serves, as far as it can, when this returns.
 pub async fn start(settings: Settings) -> Result<SyncMember, RunError> {
     // Ports first: what cannot be had is told before anything is begun.
-    let http = listen(settings.http, CONNECTIONS_MAX).await?;
+    let http = Bounded::bind(settings.http, CONNECTIONS_MAX).await?;
     let admin = match &settings.admin {
-        Some(admin) => Some((listen(admin.listen, ADMIN_CONNECTIONS_MAX).await?, admin.token_file.clone())),
+        Some(AdminSettings { listen, token_file }) => {
+            Some((Bounded::bind(*listen, OPERATORS_CONNECTIONS_MAX).await?, token_file.clone()))
+        }
         None => None,
     };
     let gauges: Vec<Arc<Gauges>> = (0..PARTITIONS_MAX).map(|_| Arc::default()).collect();
@@ -181,8 +182,3 @@ const HANDOVER_MAX: Duration = Duration::from_secs(5);
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// More than there can be requests under way, so that whoever renews a lock finds a connection beside those who wait.
 const CONNECTIONS_MAX: usize = 32_768;
-const ADMIN_CONNECTIONS_MAX: usize = 64;
-
-async fn listen(address: SocketAddr, connections_max: usize) -> Result<Bounded, RunError> {
-    Bounded::bind(address, connections_max).await.map_err(|source| RunError::Listen { address, source })
-}

@@ -1,26 +1,16 @@
 //! What the operator gives the proxy, read from mounted files.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use quartet_client::galera::Settings;
 
 use super::config::{Credentials, Unfit, fit};
+use crate::inputs::{InputError, read_settings, read_word};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("read {path}")]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{path} does not hold settings")]
-    Settings {
-        path: PathBuf,
-        #[source]
-        source: serde_json::Error,
-    },
+    #[error(transparent)]
+    Input(#[from] InputError),
     #[error(transparent)]
     Unfit(#[from] Unfit),
 }
@@ -32,26 +22,18 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn read(settings: &Path, credentials: &Path) -> Result<Self, Error> {
-        let text = read(settings)?;
-        let wrong = |source| Error::Settings { path: settings.to_owned(), source };
-        let settings: Settings = serde_json::from_str(&text).map_err(wrong)?;
+    pub(super) async fn read(settings: &Path, credentials: &Path) -> Result<Self, Error> {
+        let settings = read_settings(settings).await?;
         fit(&settings)?;
-        Ok(Self { settings, credentials: credentials_in(credentials)? })
+        Ok(Self { settings, credentials: credentials_in(credentials).await? })
     }
 }
 
-/// None where there are no such files.
-fn credentials_in(dir: &Path) -> Result<Option<Credentials>, Error> {
-    if !dir.join("username").exists() {
-        return Ok(None);
-    }
-    let word = |name: &str| read(&dir.join(name)).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
-    let credentials = Credentials { username: word("username")?, password: word("password")? };
+/// None where there is no user.
+async fn credentials_in(dir: &Path) -> Result<Option<Credentials>, Error> {
+    let Some(username) = read_word(&dir.join("username")).await? else { return Ok(None) };
+    let password = read_word(&dir.join("password")).await?.unwrap_or_default();
+    let credentials = Credentials { username, password };
     credentials.fit()?;
     Ok(Some(credentials))
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }

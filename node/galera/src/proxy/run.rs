@@ -1,13 +1,11 @@
 //! The proxy's life: it looks, corrects, and stops last.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use quartet_serve::server::{Bounded, ListenError, Server as HttpServer};
 use rustix::process::{Resource, getrlimit};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -18,6 +16,8 @@ use super::haproxy::{self, Files, Haproxy};
 use super::inputs::{self, Inputs};
 use super::state::{Server, State, Statistics};
 use super::{Options, addresses, judge, service};
+use crate::error::chain;
+use crate::run::LAST_ANSWERS;
 
 /// Between two looks at HAProxy: part of the second within which nobody reaches a member that is not well.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -32,6 +32,8 @@ const QUIET: Duration = Duration::from_secs(2);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 const THREADS_MAX: usize = 4;
 const CONNECTIONS_MAX: u64 = 4000;
+/// Of the manager's own port: more than probes and scrapes ever have.
+const HTTP_CONNECTIONS_MAX: usize = 64;
 /// Files that HAProxy has open beside those of its connections.
 const FILES_OF_ITS_OWN: u64 = 200;
 
@@ -43,47 +45,40 @@ pub enum Error {
     Haproxy(#[from] haproxy::Error),
     #[error("HAProxy ended by itself: {0}")]
     Ended(std::process::ExitStatus),
-    #[error("listen on {address}")]
-    Listen {
-        address: SocketAddr,
-        #[source]
-        source: io::Error,
-    },
-    #[error("wait for signals")]
-    Signals(#[source] io::Error),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
 
-/// Until told to stop.
-pub async fn run(options: Options) -> Result<(), Error> {
-    let mut stop = Stop::new().map_err(Error::Signals)?;
+/// `stops` counts how often the proxy was told to stop: the first time it leaves gracefully, the second at once.
+pub async fn run(options: Options, mut stops: watch::Receiver<u32>) -> Result<(), Error> {
+    let listener = Bounded::bind(options.http, HTTP_CONNECTIONS_MAX).await?;
     let (show, state) = watch::channel(State::default());
-    let listener = TcpListener::bind(options.http).await;
-    let listener = listener.map_err(|source| Error::Listen { address: options.http, source })?;
-    let mut serving = JoinSet::new();
-    serving.spawn(async move { axum::serve(listener, service::router(state)).await });
+    let http = HttpServer::start(listener, service::router(state));
+    let ended = tokio::select! {
+        ended = manage(options, show, stops.clone()) => ended,
+        () = told(&mut stops, 2) => Ok(()),
+    };
+    http.stop(LAST_ANSWERS).await;
+    ended
+}
+
+async fn manage(
+    options: Options,
+    show: watch::Sender<State>,
+    mut stops: watch::Receiver<u32>,
+) -> Result<(), Error> {
     let mut proxy = tokio::select! {
         started = Proxy::start(options, show) => started?,
-        () = stop.told() => return Ok(()),
+        () = told(&mut stops, 1) => return Ok(()),
     };
-    proxy.work(&mut stop).await?;
+    proxy.work(&mut stops).await?;
     proxy.drain().await?;
     Ok(proxy.haproxy.stop().await?)
 }
 
-struct Stop([Signal; 2]);
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
-    }
-
-    async fn told(&mut self) {
-        let [terminate, interrupt] = &mut self.0;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    }
+/// So often; or nobody is left to tell.
+async fn told(stops: &mut watch::Receiver<u32>, times: u32) {
+    let _ = stops.wait_for(|stops| *stops >= times).await;
 }
 
 struct Proxy {
@@ -106,7 +101,7 @@ struct Proxy {
 impl Proxy {
     /// Returns once clients are served.
     async fn start(options: Options, show: watch::Sender<State>) -> Result<Self, Error> {
-        let inputs = Inputs::read(&options.settings, &options.credentials)?;
+        let inputs = Inputs::read(&options.settings, &options.credentials).await?;
         let hosts = &inputs.settings.members;
         let mut addresses = vec![None; hosts.len()];
         let all: Vec<_> = (0..hosts.len()).collect();
@@ -139,11 +134,11 @@ impl Proxy {
     }
 
     /// Until told to stop.
-    async fn work(&mut self, stop: &mut Stop) -> Result<(), Error> {
+    async fn work(&mut self, stops: &mut watch::Receiver<u32>) -> Result<(), Error> {
         let (mut look, mut ask) = (every(LOOK_EVERY), every(ASK_EVERY));
         loop {
             tokio::select! {
-                () = stop.told() => return Ok(()),
+                () = told(stops, 1) => return Ok(()),
                 ended = self.haproxy.ended() => return Err(Error::Ended(ended?)),
                 _ = look.tick() => self.look().await,
                 _ = ask.tick() => self.ask().await,
@@ -183,7 +178,7 @@ impl Proxy {
                 state.seen = Some((Instant::now(), seen));
                 state.old_workers = old_workers;
             }),
-            Err(error) => tracing::warn!(error = told(&error), "cannot ask HAProxy"),
+            Err(error) => tracing::warn!(error = chain(&error), "cannot ask HAProxy"),
         }
     }
 
@@ -209,9 +204,9 @@ impl Proxy {
 
     /// Whether the operator gives something else, and where the members are that are not well.
     async fn ask(&mut self) {
-        let refused = match Inputs::read(&self.options.settings, &self.options.credentials) {
+        let refused = match Inputs::read(&self.options.settings, &self.options.credentials).await {
             Ok(inputs) => self.take_up(inputs).await,
-            Err(error) => Err(told(&error)),
+            Err(error) => Err(chain(&error)),
         };
         self.show.send_if_modified(|state| {
             let refused = refused.err();
@@ -260,7 +255,7 @@ impl Proxy {
                 if matches!(error, haproxy::Error::Refused(_)) {
                     self.refused = Some(desired);
                 }
-                Err(told(&error))
+                Err(chain(&error))
             }
         }
     }
@@ -279,7 +274,7 @@ impl Proxy {
                     self.applied = self.desired();
                 }
                 // It is tried again when the name is looked up again.
-                Err(error) => tracing::warn!(member = name, error = told(&error), "cannot tell HAProxy"),
+                Err(error) => tracing::warn!(member = name, error = chain(&error), "cannot tell HAProxy"),
             }
         }
     }
@@ -314,15 +309,4 @@ fn every(period: Duration) -> Interval {
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
-}
-
-/// An error with what it comes from.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -1,14 +1,17 @@
 //! Probes of the kubelet, metrics, and a look for humans.
 
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::Router;
 use axum::extract::State as Extract;
-use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
+use quartet_serve::{Refusal, metrics, routes};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -22,12 +25,13 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn router(state: watch::Receiver<State>) -> Router {
     let began = Instant::now();
-    Router::new()
+    let routes = Router::new()
         .route("/healthz", get(async move |Extract(state): Shared| alive(&state.borrow(), began)))
         .route("/readyz", get(async |Extract(state): Shared| ready(&state.borrow())))
-        .route("/metrics", get(async |Extract(state): Shared| metrics(&state.borrow())))
+        .route("/metrics", get(async |Extract(state): Shared| metrics::answer(&[&registry(&state.borrow())])))
         .route("/status", get(async |Extract(state): Shared| status(&state.borrow())))
-        .with_state(state)
+        .with_state(state);
+    routes::only(routes)
 }
 
 type Shared = Extract<watch::Receiver<State>>;
@@ -36,16 +40,16 @@ fn seen_within(state: &State, within: Duration) -> bool {
     state.seen.as_ref().is_some_and(|(at, _)| at.elapsed() <= within)
 }
 
-fn alive(state: &State, began: Instant) -> Response {
+fn alive(state: &State, began: Instant) -> Result<&'static str, Refusal> {
     if seen_within(state, ALIVE_WITHIN) || began.elapsed() <= ALIVE_WITHIN {
-        return "ok\n".into_response();
+        return Ok("ok\n");
     }
-    (StatusCode::SERVICE_UNAVAILABLE, "HAProxy does not answer\n").into_response()
+    Err(Refusal::unavailable("hung", "HAProxy does not answer"))
 }
 
-fn ready(state: &State) -> Response {
+fn ready(state: &State) -> Result<&'static str, Refusal> {
     let why = if state.stopping {
-        "stopping"
+        "it stops"
     } else if !state.listens {
         "the members have not been checked yet"
     } else if !seen_within(state, READY_WITHIN) {
@@ -53,9 +57,9 @@ fn ready(state: &State) -> Response {
     } else if !judge::serves(servers(state)) {
         "no member takes connections"
     } else {
-        return "ready\n".into_response();
+        return Ok("ready\n");
     };
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
+    Err(Refusal::unavailable("not_ready", why))
 }
 
 fn servers(state: &State) -> &[Server] {
@@ -95,49 +99,103 @@ impl<'a> Status<'a> {
 }
 
 /// What HAProxy's own exporter, on the port of the statistics, does not know.
-fn metrics(state: &State) -> Response {
-    let mut text = String::new();
-    let mut series = |name: &str, kind: &str, help: &str, values: &[(String, u64)]| {
-        // A String takes everything.
-        let _ = writeln!(text, "# TYPE {name} {kind}\n# HELP {name} {help}");
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        for (labels, value) in values {
-            let _ = writeln!(text, "{name}{suffix}{labels} {value}");
+fn registry(state: &State) -> Registry {
+    let mut registry = Registry::default();
+    let of_servers = |value: fn(&Server) -> u64| {
+        let gauges = Family::<[(&'static str, String); 2], Gauge>::default();
+        for server in servers(state) {
+            let labels = [("backend", server.backend.clone()), ("member", server.name.clone())];
+            gauges.get_or_create(&labels).set(i64::try_from(value(server)).unwrap_or(i64::MAX));
         }
+        gauges
     };
-    let plain = |value: u64| [(String::new(), value)];
-    let labels = |server: &Server| format!("{{backend=\"{}\",member=\"{}\"}}", server.backend, server.name);
-    let of_servers = |value: fn(&Server) -> u64| -> Vec<_> {
-        servers(state).iter().map(|server| (labels(server), value(server))).collect()
-    };
-    let sessions = state.seen.as_ref().map_or(0, |(_, statistics)| statistics.sessions_total);
-    series(
+    registry.register(
         "galera_proxy_member_up",
-        "gauge",
         "1: connections go to the member",
-        &of_servers(|server| u64::from(server.routing == Routing::Up)),
+        of_servers(|server| u64::from(server.routing == Routing::Up)),
     );
-    series(
+    registry.register(
         "galera_proxy_member_connections",
-        "gauge",
         "Connections to the member",
-        &of_servers(|server| server.sessions),
+        of_servers(|server| server.sessions),
     );
-    series(
+    let sessions = state.seen.as_ref().map_or(0, |(_, statistics)| statistics.sessions_total);
+    registry.register(
         "galera_proxy_connections",
-        "counter",
         "Connections of clients since HAProxy's last reload",
-        &plain(sessions),
+        ConstCounter::new(sessions),
     );
-    series("galera_proxy_reloads", "counter", "Reloads of HAProxy", &plain(state.reloads));
-    let refused = u64::from(state.refused.is_some());
-    series(
+    registry.register("galera_proxy_reloads", "Reloads of HAProxy", ConstCounter::new(state.reloads));
+    registry.register(
         "galera_proxy_settings_refused",
-        "gauge",
         "1: the settings could not be put into force",
-        &plain(refused),
+        ConstGauge::new(i64::from(state.refused.is_some())),
     );
-    text.push_str("# EOF\n");
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+    registry
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+
+    use super::super::config::POOL;
+    use super::super::state::Statistics;
+    use super::*;
+
+    fn server(name: &str, routing: Routing) -> Server {
+        let (backend, name) = (POOL.to_owned(), name.to_owned());
+        Server { backend, name, routing, checked: true, sessions: 7 }
+    }
+
+    /// Serves; one of its members is gone.
+    fn serving() -> State {
+        let servers = vec![server("shop-0", Routing::Up), server("shop-1", Routing::Down)];
+        let seen = Some((Instant::now(), Statistics { servers, sessions: 7, sessions_total: 9 }));
+        State { listens: true, seen, reloads: 2, ..State::default() }
+    }
+
+    async fn ask(state: &State, path: &str) -> (u16, String) {
+        let (_tell, seen) = watch::channel(state.clone());
+        let answer = router(seen).oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn it_is_ready_when_clients_reach_a_member_and_says_why_it_is_not() {
+        assert_eq!(ask(&serving(), "/readyz").await, (200, "ready\n".to_owned()));
+        let nobody = State { seen: Some((Instant::now(), Statistics::default())), ..serving() };
+        for (state, why) in [
+            (State { stopping: true, ..serving() }, "it stops"),
+            (State { listens: false, ..serving() }, "the members have not been checked yet"),
+            (State { seen: None, ..serving() }, "HAProxy does not answer"),
+            (nobody, "no member takes connections"),
+        ] {
+            let (status, answer) = ask(&state, "/readyz").await;
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            let error = json!({"code": "not_ready", "message": why, "retryable": true});
+            assert_eq!((status, &answer["error"]), (503, &error));
+            assert_eq!(ask(&state, "/healthz").await.0, 200, "it has only just begun");
+        }
+    }
+
+    #[tokio::test]
+    async fn metrics_tell_of_members_and_of_haproxy() {
+        let text = ask(&serving(), "/metrics").await.1;
+        for line in [
+            "galera_proxy_member_up{backend=\"members\",member=\"shop-0\"} 1",
+            "galera_proxy_member_up{backend=\"members\",member=\"shop-1\"} 0",
+            "galera_proxy_member_connections{backend=\"members\",member=\"shop-1\"} 7",
+            "galera_proxy_connections_total 9",
+            "galera_proxy_reloads_total 2",
+            "galera_proxy_settings_refused 0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
 }

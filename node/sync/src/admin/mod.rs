@@ -4,18 +4,12 @@
 mod report;
 #[cfg(test)]
 mod tests;
-mod token;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use quartet_client::admin::{
@@ -24,18 +18,19 @@ use quartet_client::admin::{
 use quartet_raft::MemberId;
 use quartet_replica::GroupId;
 use quartet_replica::engine::{GroupChange, MemberCommand};
+use quartet_serve::body::{self, Body};
+use quartet_serve::{Refusal, routes, token};
 use uuid::Uuid;
 
 use crate::member::Member;
-use crate::service::{Refusal, Service, request};
+use crate::service::Service;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The cluster's name, as its resource is named.
     pub cluster: String,
     pub version: String,
-    /// Holds the token, and nothing else but white space around it. Read for every request, so that a new one counts
-    /// at once.
+    /// See [`token::required`].
     pub token_file: PathBuf,
     /// How long no client may have come for it to be quiet.
     pub quiet: Duration,
@@ -51,30 +46,16 @@ struct Admin<M> {
 /// any more.
 const DRAIN_LAPSES: Duration = Duration::from_secs(20);
 
-type Body = Result<Bytes, BytesRejection>;
-
 pub fn router<M: Member>(settings: Settings, service: Arc<Service<M>>) -> Router {
-    let admin = Arc::new(Admin { settings, service });
-    Router::new()
+    let token_file = settings.token_file.clone();
+    let routes = Router::new()
         .route("/v1/member", get(report::<M>))
         .route("/v1/found", post(found::<M>))
         .route("/v1/membership", post(change_membership::<M>))
         .route("/v1/drain", post(drain::<M>))
         .route("/v1/reset", post(reset::<M>))
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(request::BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(admin.clone(), authenticate::<M>))
-        .with_state(admin)
-}
-
-async fn authenticate<M: Member>(
-    State(admin): State<Arc<Admin<M>>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
-    token::check(&admin.settings.token_file, request.headers().get(header::AUTHORIZATION)).await?;
-    Ok(next.run(request).await)
+        .with_state(Arc::new(Admin { settings, service }));
+    token::required(routes::only(routes), token_file)
 }
 
 async fn report<M: Member>(State(admin): State<Arc<Admin<M>>>) -> Json<MemberReport> {
@@ -95,7 +76,7 @@ async fn found<M: Member>(
     State(admin): State<Arc<Admin<M>>>,
     body: Body,
 ) -> Result<Json<CommandOutcome>, Refusal> {
-    let Found { operation, cluster, members } = request::parse(&request::received(body)?)?;
+    let Found { operation, cluster, members } = body::read(body)?;
     tracing::info!(%operation, %cluster, "asked to found the cluster");
     let report = admin.service.member().report().await;
     if report.cluster == Some(cluster.as_u128()) {
@@ -112,7 +93,7 @@ async fn change_membership<M: Member>(
     State(admin): State<Arc<Admin<M>>>,
     body: Body,
 ) -> Result<Json<CommandOutcome>, Refusal> {
-    let ChangeMembership { operation, cluster, groups } = request::parse(&request::received(body)?)?;
+    let ChangeMembership { operation, cluster, groups } = body::read(body)?;
     tracing::info!(%operation, groups = groups.len(), "asked to change the membership");
     let groups = groups
         .into_iter()
@@ -130,7 +111,7 @@ async fn drain<M: Member>(
     State(admin): State<Arc<Admin<M>>>,
     body: Body,
 ) -> Result<Json<CommandOutcome>, Refusal> {
-    let Drain { operation, cluster, leaving } = request::parse(&request::received(body)?)?;
+    let Drain { operation, cluster, leaving } = body::read(body)?;
     let except = leaving.into_iter().map(id).collect();
     let outcome = admin.command(MemberCommand::Handover { cluster: cluster.as_u128(), except }).await?;
     if !admin.service.is_draining() {
@@ -144,7 +125,7 @@ async fn reset<M: Member>(
     State(admin): State<Arc<Admin<M>>>,
     body: Body,
 ) -> Result<Json<CommandOutcome>, Refusal> {
-    let Reset { operation, incarnation } = request::parse(&request::received(body)?)?;
+    let Reset { operation, incarnation } = body::read(body)?;
     tracing::warn!(%operation, %incarnation, "asked to give up all data of this incarnation");
     admin.service.member().reset(incarnation.as_u128()).await.map_err(|why| conflict(&why))?;
     Ok(Json(CommandOutcome::default()))
@@ -178,13 +159,4 @@ fn id(Peer { ordinal, incarnation }: Peer) -> MemberId {
 
 fn peer(id: MemberId) -> Peer {
     Peer { ordinal: id.ordinal, incarnation: Uuid::from_u128(id.incarnation) }
-}
-
-async fn no_such_path() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", false)
-}
-
-async fn no_such_method() -> Refusal {
-    let message = "the path does not take this method";
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, false)
 }

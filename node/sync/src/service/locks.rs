@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use futures::future::join_all;
 use quartet_client::lock::{
     Acquire, Grant, Holder, LockStatus, Mode, OwnerReleased, Release, Released, Renew, Waiter,
 };
+use quartet_serve::Refusal;
+use quartet_serve::body::{self, Body};
 use serde::Deserialize;
 
-use super::error::Refusal;
+use super::error::unreadable;
 use super::metrics::Outcome;
 use super::replicated::{NotExecuted, TIMEOUT};
 use super::waiting::Waiting;
@@ -22,15 +23,13 @@ use super::{Service, request};
 use crate::lock::{self, answer, command};
 use crate::member::Member;
 
-type Body = Result<Bytes, BytesRejection>;
-
 pub(super) async fn acquire<M: Member>(
     State(service): State<Arc<Service<M>>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Grant>, Refusal> {
-    let body = request::received(body)?;
-    let Acquire { resource, owner, mode, ttl_ms, wait_ms } = request::parse(&body)?;
+    let body = body::received(body)?;
+    let Acquire { resource, owner, mode, ttl_ms, wait_ms } = body::parse(&body)?;
     request::name("resource", &resource)?;
     request::name("owner", &owner)?;
     let ttl_ms = request::ttl_ms(ttl_ms, service.settings.lock_default_ttl_ms)?;
@@ -65,8 +64,8 @@ pub(super) async fn renew<M: Member>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Grant>, Refusal> {
-    let body = request::received(body)?;
-    let Renew { resource, owner, fencing_token, ttl_ms } = request::parse(&body)?;
+    let body = body::received(body)?;
+    let Renew { resource, owner, fencing_token, ttl_ms } = body::parse(&body)?;
     request::name("resource", &resource)?;
     request::name("owner", &owner)?;
     let ttl_ms = request::ttl_ms(ttl_ms, service.settings.lock_default_ttl_ms)?;
@@ -84,8 +83,8 @@ pub(super) async fn release<M: Member>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Released>, Refusal> {
-    let body = request::received(body)?;
-    let Release { resource, owner, fencing_token } = request::parse(&body)?;
+    let body = body::received(body)?;
+    let Release { resource, owner, fencing_token } = body::parse(&body)?;
     request::name("resource", &resource)?;
     request::name("owner", &owner)?;
     let key = request::key(&headers, "/lock/release", &body)?;
@@ -132,7 +131,7 @@ pub(super) async fn release_owner<M: Member>(
         None => Ok(Json(sum)),
         // Some partitions have done it: not "certainly not applied".
         Some(NotExecuted::Failed(_)) if sum != OwnerReleased::default() => {
-            Err(quartet_replica::wire::Failure::Unknown.into())
+            Err(NotExecuted::Failed(quartet_replica::wire::Failure::Unknown).into())
         }
         Some(why) => Err(why.into()),
     }
@@ -174,11 +173,11 @@ fn grant(resource: String, owner: String, answer: answer::Kind) -> Result<Json<G
 fn refusal(answer: answer::Kind) -> Refusal {
     match answer {
         answer::Kind::Held(held) => Refusal::conflict("held", "another owner holds the lock", true)
-            .with_holders(held.holders.into_iter().map(holder).collect()),
+            .with(|body| body.holders = Some(held.holders.into_iter().map(holder).collect())),
         answer::Kind::Deadlock(deadlock) => {
             let message = "each of these owners waits for the next, and the last for the first: \
                 one of them has to release what it holds";
-            Refusal::conflict("deadlock", message, false).with_cycle(deadlock.cycle)
+            Refusal::conflict("deadlock", message, false).with(|body| body.cycle = Some(deadlock.cycle))
         }
         answer::Kind::Lost(lock::Lost {}) => {
             Refusal::conflict("lost", "the owner no longer holds the lock under this fencing token", false)
@@ -195,13 +194,13 @@ fn refusal(answer: answer::Kind) -> Refusal {
             "wait_ended",
             "the wait was ended because the member drains or the first to ask has gone: certainly not applied",
         ),
-        answer::Kind::Full(full) => Refusal::full("full", &full.message),
+        answer::Kind::Full(full) => Refusal::full("full", full.message),
         answer::Kind::Invalid(invalid) => Refusal::bad_request(invalid.message),
         answer::Kind::Granted(_)
         | answer::Kind::Released(_)
         | answer::Kind::OwnerReleased(_)
         | answer::Kind::Done(_)
-        | answer::Kind::Status(_) => Refusal::unreadable("the answer is to another question"),
+        | answer::Kind::Status(_) => unreadable("the answer is to another question"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use axum::response::Response;
 use prometheus_client::encoding::{
     EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, MetricEncoder, NoLabelSet,
 };
@@ -17,13 +17,12 @@ use prometheus_client::registry::Registry;
 use quartet_raft::Role;
 use quartet_replica::engine::Report;
 use quartet_replica::runtime::{Counted, FSYNC_BUCKETS_US, FsyncTimes};
+use quartet_serve::{Refusal, metrics};
 
 use super::process;
 use super::replicated::NotExecuted;
 use crate::lock::answer;
 use crate::partition::Gauges;
-
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Half a millisecond to 16 s: from one fsync on a good disk to an election and a retry.
 const SECONDS: [f64; 16] =
@@ -128,21 +127,17 @@ impl Metrics {
         self.request_seconds.get_or_create(&OfOperation { operation }).observe(time.as_secs_f64());
     }
 
-    pub(super) fn text(
+    pub(super) fn answer(
         &self,
         report: &Report,
         gauges: &[std::sync::Arc<Gauges>],
         counted: &Counted,
-    ) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        encode_registry(&mut text, &self.registry)?;
+    ) -> Result<Response, Refusal> {
         let mut now = Registry::default();
         register_groups(&mut now, report, gauges);
         register_counters(&mut now, counted);
         register_process(&mut now);
-        encode_registry(&mut text, &now)?;
-        encode_eof(&mut text)?;
-        Ok(text)
+        metrics::answer(&[&self.registry, &now])
     }
 }
 

@@ -11,7 +11,7 @@ mod metrics;
 mod process;
 mod readiness;
 mod replicated;
-pub(crate) mod request;
+mod request;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -22,14 +22,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::extract::State;
 use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{delete, get, post};
+use quartet_serve::{Refusal, routes};
 
 use draining::Draining;
-pub(crate) use error::Refusal;
 use metrics::Metrics;
 use readiness::Readiness;
 use replicated::Replicated;
@@ -78,7 +77,7 @@ impl<M: Member> Service<M> {
     }
 
     pub fn router(self: &Arc<Self>) -> Router {
-        Router::new()
+        let routes = Router::new()
             .route("/lock/acquire", post(locks::acquire::<M>))
             .route("/lock/renew", post(locks::renew::<M>))
             .route("/lock/release", post(locks::release::<M>))
@@ -88,10 +87,8 @@ impl<M: Member> Service<M> {
             .route("/raft/status", get(status::raft_status::<M>))
             .route("/metrics", get(metrics_text::<M>))
             .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready::<M>))
-            .fallback(no_such_path)
-            .method_not_allowed_fallback(no_such_method)
-            .layer(DefaultBodyLimit::max(request::BODY_BYTES_MAX))
+            .route("/readyz", get(ready::<M>));
+        routes::only(routes)
             .layer(middleware::from_fn_with_state(self.clone(), traffic::measure::<M>))
             .with_state(self.clone())
     }
@@ -138,18 +135,5 @@ async fn ready<M: Member>(State(service): State<Arc<Service<M>>>) -> Result<&'st
 
 async fn metrics_text<M: Member>(State(service): State<Arc<Service<M>>>) -> Result<Response, Refusal> {
     let member = &service.replicated.member;
-    let text = service
-        .metrics
-        .text(&member.report().await, &service.gauges, &member.counted())
-        .map_err(|_| Refusal::unavailable("metrics", "the metrics cannot be written"))?;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
-}
-
-async fn no_such_path() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path", false)
-}
-
-async fn no_such_method() -> Refusal {
-    let message = "the path does not take this method";
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, false)
+    service.metrics.answer(&member.report().await, &service.gauges, &member.counted())
 }

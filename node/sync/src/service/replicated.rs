@@ -7,8 +7,9 @@ use prost::Message;
 use quartet_client::partition_of;
 use quartet_replica::GroupId;
 use quartet_replica::wire::{Failure, Key};
+use quartet_serve::Refusal;
 
-use super::error::Refusal;
+use super::error::{failed, unreadable};
 use crate::lock;
 use crate::member::Member;
 use crate::partition::{Answer, Command, Query, Reserve, answer, command, query};
@@ -107,8 +108,8 @@ impl NotExecuted {
 impl From<NotExecuted> for Refusal {
     fn from(why: NotExecuted) -> Self {
         match why {
-            NotExecuted::Failed(failure) => failure.into(),
-            NotExecuted::Unreadable(what) => Self::unreadable(&what),
+            NotExecuted::Failed(failure) => failed(failure),
+            NotExecuted::Unreadable(what) => unreadable(&what),
         }
     }
 }

@@ -1,45 +1,15 @@
-//! What a request says, checked: a body of the right form, names and durations within their bounds, the key that
-//! makes it safe to repeat.
+//! What a request says, checked: names and durations within their bounds, the key that makes it safe to repeat.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use quartet_client::lock::{NAME_BYTES_MAX, TTL_MS_MAX, WAIT_MS_MAX};
 use quartet_replica::wire::Key;
-use serde::de::DeserializeOwned;
+use quartet_serve::Refusal;
 use sha2::{Digest, Sha256};
 
-use super::error::Refusal;
-
-pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
 const KEY_CHARS_MAX: usize = 255;
 const KEY_HEADER: &str = "idempotency-key";
 
-/// The raw body, or why there is none.
-pub(crate) fn received(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
-    body.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let message = format!("the body may have at most {BODY_BYTES_MAX} bytes");
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message, false)
-        } else {
-            Refusal::bad_request(rejection.body_text())
-        }
-    })
-}
-
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = error.path().to_string();
-        let why = error.into_inner();
-        // At the top there is no field to name; an unknown or missing one is named by serde.
-        Refusal::bad_request(if field == "." { why.to_string() } else { format!("{field}: {why}") })
-    })?;
-    json.end().map_err(|error| Refusal::bad_request(error.to_string()))?;
-    Ok(parsed)
-}
-
-pub(crate) fn name(field: &str, name: &str) -> Result<(), Refusal> {
+pub(super) fn name(field: &str, name: &str) -> Result<(), Refusal> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         let bytes = name.len();
         return Err(Refusal::bad_request(format!(
@@ -53,14 +23,14 @@ pub(crate) fn name(field: &str, name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(crate) fn ttl_ms(asked: Option<u64>, default: u64) -> Result<u64, Refusal> {
+pub(super) fn ttl_ms(asked: Option<u64>, default: u64) -> Result<u64, Refusal> {
     match asked.unwrap_or(default) {
         ttl_ms @ 1..=TTL_MS_MAX => Ok(ttl_ms),
         other => Err(Refusal::bad_request(format!("ttl_ms: must be from 1 to {TTL_MS_MAX}, not {other}"))),
     }
 }
 
-pub(crate) fn wait_ms(asked: Option<u64>) -> Result<u64, Refusal> {
+pub(super) fn wait_ms(asked: Option<u64>) -> Result<u64, Refusal> {
     match asked.unwrap_or(0) {
         wait_ms @ 0..=WAIT_MS_MAX => Ok(wait_ms),
         other => Err(Refusal::bad_request(format!("wait_ms: must be from 0 to {WAIT_MS_MAX}, not {other}"))),
@@ -68,7 +38,7 @@ pub(crate) fn wait_ms(asked: Option<u64>) -> Result<u64, Refusal> {
 }
 
 /// The idempotency key of a POST, with a digest of all that makes it this request and no other.
-pub(crate) fn key(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<Key>, Refusal> {
+pub(super) fn key(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<Key>, Refusal> {
     let mut values = headers.get_all(KEY_HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let name = value.as_bytes();

@@ -293,7 +293,7 @@ async fn a_bad_request_is_told_which_field_is_wrong_and_what_is_allowed() {
 #[tokio::test]
 async fn wrong_paths_methods_queries_and_sizes_are_told_in_the_same_form() {
     let bench = Bench::new();
-    let large = "x".repeat(super::request::BODY_BYTES_MAX + 1);
+    let large = "x".repeat(quartet_serve::body::BYTES_MAX + 1);
     for (method, path, body, status, code) in [
         ("GET", "/nothing", "", 404, "not_found"),
         ("GET", "/lock/acquire", "", 405, "method_not_allowed"),

@@ -1,5 +1,7 @@
 //! An HTTP server: with so many connections at most, none of them held for nothing, and an end that leaves nobody
 //! without an answer.
+//!
+//! axum's own has none of these bounds: a node's ports are served by this one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,9 +23,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::service::Refusal;
-use crate::service::request::BODY_BYTES_MAX;
+use crate::Refusal;
+use crate::body::BYTES_MAX;
 
+/// At the operator's port: nobody but the operator has a use for it, and it asks one thing at a time.
+pub const OPERATORS_CONNECTIONS_MAX: usize = 64;
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// How long a client may keep a connection waiting for it. What the server does itself (a wait for a lock, say) has
@@ -47,25 +51,35 @@ impl Patience {
 
 /// A listening port. A connection is accepted only while there is room for one; the others wait in the kernel, or are
 /// refused by it.
-pub(crate) struct Bounded {
+#[derive(Debug)]
+pub struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
 }
 
 impl Bounded {
-    pub(crate) async fn bind(address: SocketAddr, connections_max: usize) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    pub async fn bind(address: SocketAddr, connections_max: usize) -> Result<Self, ListenError> {
+        let listener = TcpListener::bind(address).await.map_err(|source| ListenError { address, source })?;
         Ok(Self { listener, places: Arc::new(Semaphore::new(connections_max)) })
     }
 }
 
-pub(crate) struct Server {
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// Dropped, it ends as if it were told to stop, and nobody waits for it.
+#[derive(Debug)]
+pub struct Server {
     finish: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    pub(crate) fn start(listener: Bounded, router: Router) -> Self {
+    pub fn start(listener: Bounded, router: Router) -> Self {
         Self::with_patience(listener, router, Patience::DEFAULT)
     }
 
@@ -77,7 +91,7 @@ impl Server {
     }
 
     /// Takes no more connections, answers what is under way, and ends; what takes longer is cut off.
-    pub(crate) async fn stop(mut self, within: Duration) {
+    pub async fn stop(mut self, within: Duration) {
         self.finish.send_replace(true);
         if tokio::time::timeout(within, &mut self.task).await.is_err() {
             self.task.abort();
@@ -160,7 +174,7 @@ async fn whole_body(State(patience): State<Patience>, request: Request, next: Ne
         let (mut pieces, mut whole) = (body.into_data_stream(), Vec::new());
         while let Some(piece) = pieces.next().await {
             whole.extend_from_slice(&piece?);
-            if whole.len() > BODY_BYTES_MAX {
+            if whole.len() > BYTES_MAX {
                 break;
             }
         }
@@ -277,6 +291,17 @@ mod tests {
             () = dripping => {}
         }
         assert_eq!(&head, b"HTTP/1.1 408");
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_is_too_long_no_more_is_read_than_shows_it() {
+        let (_server, address) = start(crate::routes::only(hello()), 1, Patience::DEFAULT).await;
+        let mut long = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n".to_vec();
+        long.resize(long.len() + BYTES_MAX + 1, b'x');
+        let answered = tokio::time::timeout(Duration::from_secs(20), async {
+            status(&mut connect(address, &long).await).await
+        });
+        assert_eq!(answered.await.unwrap(), "HTTP/1.1 413");
     }
 
     #[tokio::test]
