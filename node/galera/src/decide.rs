@@ -5,6 +5,8 @@
 //! - A server joins only a Primary component that is seen, and never one of another history than its own data.
 //! - A peer is evicted only when its server is proven to be dead; silence proves nothing, and a refusal only to those
 //!   who see a majority.
+//! - Whoever has lost the majority goes on without the dead only when all others have said that no server of theirs
+//!   runs and that they hold no more; where one holds more, it ends, so that the one can be begun from.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,6 +19,8 @@ pub const UNMERGED_MAX: Duration = Duration::from_secs(10);
 /// An eviction has done its work in a fraction of that. Left in force, whoever was evicted is waited for in every later
 /// change of the group, which then takes seconds in which nobody can write (measured).
 pub const EVICTED_MAX: Duration = Duration::from_millis(500);
+/// The others of a server without a Primary component hold more than it for so long: it is of no more use.
+pub const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// A server that lost its provider (voted out, evicted) does not come back to it.
 pub const DISCONNECTED_MAX: Duration = Duration::from_secs(2);
 
@@ -36,8 +40,10 @@ pub struct View<'a> {
     pub may_start: bool,
     /// Databases or users are not known to be as the settings say.
     pub schema_due: bool,
-    /// Members that the group counts, this one included.
-    pub counted: usize,
+    /// Addresses of those whom the group counts as its members, this one included.
+    pub group: &'a [IpAddr],
+    /// All that the running server has received is on its disk: so far it has come.
+    pub position: Option<Position>,
     /// Evictions are in force, for so long.
     pub evicted_for: Option<Duration>,
 }
@@ -156,6 +162,8 @@ pub enum Restart {
     Unmerged,
     /// It was voted out or evicted.
     Disconnected,
+    /// It is left without a majority, and another member's data holds what it lacks.
+    Behind,
 }
 
 pub fn decide(view: &View) -> Action {
@@ -216,13 +224,19 @@ fn donors(primaries: &[(&Peer, &PeerReport)]) -> Vec<u16> {
 }
 
 fn run(view: &View, link: Link) -> Action {
-    if let Some(node) = evictable(view).filter(|_| link != Link::Starting) {
-        return Action::Evict(node);
-    }
-    if view.evicted_for.is_some_and(|since| since >= EVICTED_MAX) && link != Link::Starting {
-        return Action::Unevict;
-    }
     let elsewhere = view.peers.iter().any(|peer| peer.primary().is_some());
+    if link != Link::Starting {
+        let (majority, others) = (matches!(link, Link::Primary { .. }) && sees_majority(view), others(view));
+        if let Some(node) = evictable(view, majority, others) {
+            return Action::Evict(node);
+        }
+        if view.evicted_for.is_some_and(|since| since >= EVICTED_MAX) {
+            return Action::Unevict;
+        }
+        if others == Others::Ahead && !majority && matches!(link, Link::Primary { .. }) {
+            return Action::Restart(Restart::Behind);
+        }
+    }
     match link {
         Link::Disconnected { for_at_least } if for_at_least >= DISCONNECTED_MAX => {
             Action::Restart(Restart::Disconnected)
@@ -231,21 +245,75 @@ fn run(view: &View, link: Link) -> Action {
             Action::Restart(Restart::Unmerged)
         }
         Link::NonPrimary { .. } if view.granted && !elsewhere => Action::Promote,
+        Link::NonPrimary { position: Some(own), for_at_least }
+            if !elsewhere && for_at_least >= BEHIND_MAX && somebody_is_ahead(view, own) =>
+        {
+            Action::Restart(Restart::Behind)
+        }
         Link::NonPrimary { .. } if !elsewhere => Action::Wait(Waiting::Grant),
         Link::Primary { synced: true } if view.schema_due && is_first(view) => Action::ApplySchema,
         _ => Action::Wait(Waiting::Nothing),
     }
 }
 
-/// Galera forms a Primary component anew, by itself, once all who are missing from the last one are evicted. That is
-/// right where they are dead. Where their addresses only refuse, the others may live on behind a firewall: then nobody
-/// is evicted but by those who see a majority alive, and would go on anyway.
-fn evictable(view: &View) -> Option<Uuid> {
-    let lives = |peer: &&Peer| peer.report.as_ref().is_some_and(|report| report.server_runs);
-    let alive = 1 + view.peers.iter().filter(lives).count();
-    let majority = alive * 2 > view.counted;
+/// Those who evict the dead go on with the majority that they are part of. Galera also forms a Primary component anew,
+/// by itself, once all who are missing from the last one are evicted: with the last of the dead, the others' leave is
+/// given to whoever is left. Hence a minority evicts nobody before it knows of everybody, and nobody whose address only
+/// refuses: those may live on behind a firewall.
+fn evictable(view: &View, majority: bool, others: Others) -> Option<Uuid> {
     let mut dead = view.peers.iter().flat_map(|peer| &peer.dead);
-    dead.find(|dead| dead.proof == Proof::Word || majority).map(|dead| dead.node)
+    let alone = others == Others::Behind;
+    dead.find(|dead| majority || (alone && dead.proof == Proof::Word)).map(|dead| dead.node)
+}
+
+/// Of those whom the group counts, more than half have a server that runs.
+fn sees_majority(view: &View) -> bool {
+    let lives = |peer: &&Peer| {
+        peer.report.as_ref().is_some_and(|report| report.server_runs) && is_counted(view, peer)
+    };
+    (1 + view.peers.iter().filter(lives).count()) * 2 > view.group.len()
+}
+
+fn is_counted(view: &View, peer: &Peer) -> bool {
+    peer.address.is_some_and(|address| view.group.contains(&address))
+}
+
+/// What all those hold who are not in the group with this member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    /// A server of theirs may run, or nobody knows what their volumes hold.
+    Unknown,
+    /// No server of theirs runs, and none holds more.
+    Behind,
+    /// No server of theirs runs, and one holds more.
+    Ahead,
+}
+
+fn others(view: &View) -> Others {
+    let Some(own) = view.position else { return Others::Unknown };
+    let mut others = Others::Behind;
+    for peer in view.peers {
+        match &peer.report {
+            Some(report) if report.server_runs && is_counted(view, peer) => {}
+            Some(report) => match stopped_at(report).filter(|theirs| theirs.cluster == own.cluster) {
+                Some(theirs) if theirs.seqno > own.seqno => others = Others::Ahead,
+                Some(_) => {}
+                None => return Others::Unknown,
+            },
+            None => return Others::Unknown,
+        }
+    }
+    others
+}
+
+/// Where no server runs, and the data is known to be sound: how far it has come.
+fn stopped_at(report: &PeerReport) -> Option<Position> {
+    report.position.filter(|_| report.state == MemberState::Waiting && !report.server_runs)
+}
+
+fn somebody_is_ahead(view: &View, own: Position) -> bool {
+    let mut stopped = view.peers.iter().filter_map(|peer| stopped_at(peer.report.as_ref()?));
+    stopped.any(|theirs| theirs.cluster == own.cluster && theirs.seqno > own.seqno)
 }
 
 /// Of the Synced members that it sees, the one with the lowest ordinal applies the schema. Two may think so at once
@@ -270,6 +338,9 @@ pub enum Refused {
     State,
     #[error("member {0} is part of a Primary component")]
     PrimaryVisible(u16),
+    /// It might go on by itself meanwhile.
+    #[error("the server of member {0} runs: no other is begun beside it")]
+    ServerRuns(u16),
     #[error("operation {0} was granted to this run already")]
     Granted(Uuid),
 }
@@ -309,8 +380,12 @@ pub fn accept(grant: &Bootstrap, own: Own, phase: Phase, peers: &[Peer]) -> Resu
         (named, own) if named != own => return Err(Refused::Position(own)),
         _ => {}
     }
-    match peers.iter().find(|peer| peer.primary().is_some()) {
-        Some(peer) => Err(Refused::PrimaryVisible(peer.ordinal)),
+    if let Some(peer) = peers.iter().find(|peer| peer.primary().is_some()) {
+        return Err(Refused::PrimaryVisible(peer.ordinal));
+    }
+    let runs = |peer: &&Peer| peer.report.as_ref().is_some_and(|report| report.server_runs);
+    match peers.iter().find(runs).filter(|_| !running) {
+        Some(peer) => Err(Refused::ServerRuns(peer.ordinal)),
         None => Ok(()),
     }
 }

@@ -19,6 +19,7 @@ fn address(ordinal: u16) -> IpAddr {
 }
 
 fn report(ordinal: u16, state: MemberState, primary: bool, position: Option<Position>) -> PeerReport {
+    let still = [MemberState::Empty, MemberState::Waiting, MemberState::Unusable];
     PeerReport {
         cluster_name: "shop".into(),
         ordinal,
@@ -26,7 +27,7 @@ fn report(ordinal: u16, state: MemberState, primary: bool, position: Option<Posi
         state,
         position,
         node: None,
-        server_runs: primary,
+        server_runs: !still.contains(&state),
         primary,
         members: vec![],
     }
@@ -37,7 +38,10 @@ fn peers_of(ordinal: u16) -> Vec<Peer> {
     let known = [
         None,
         Some(report(ordinal, MemberState::Empty, false, None)),
+        Some(report(ordinal, MemberState::Unusable, false, None)),
+        Some(report(ordinal, MemberState::Waiting, false, Some(at(OURS, 5)))),
         Some(report(ordinal, MemberState::Waiting, false, Some(at(OURS, 9)))),
+        Some(report(ordinal, MemberState::Waiting, false, Some(at(OTHERS, 3)))),
         Some(report(ordinal, MemberState::NonPrimary, false, Some(at(OURS, 9)))),
         Some(report(ordinal, MemberState::Stopping, true, Some(at(OURS, 9)))),
         Some(report(ordinal, MemberState::Joining, true, Some(at(OURS, 3)))),
@@ -47,12 +51,12 @@ fn peers_of(ordinal: u16) -> Vec<Peer> {
     ];
     let mut all = Vec::new();
     for report in known {
-        for known_address in [None, Some(address(ordinal))] {
-            for dead in [vec![], vec![DEAD], vec![REFUSES]] {
-                all.push(Peer { ordinal, address: known_address, report: report.clone(), dead });
-            }
+        for dead in [vec![], vec![DEAD], vec![REFUSES]] {
+            all.push(Peer { ordinal, address: Some(address(ordinal)), report: report.clone(), dead });
         }
     }
+    let synced = report(ordinal, MemberState::Synced, true, Some(at(OURS, 9)));
+    all.push(Peer { ordinal, address: None, report: Some(synced), dead: vec![] });
     all
 }
 
@@ -72,11 +76,26 @@ fn phases() -> Vec<Phase> {
     still.into_iter().chain(stopped).chain(links.map(Phase::Running)).collect()
 }
 
+/// What a server in that phase may have on its disk of what it has received.
+fn positions(phase: Phase) -> Vec<Option<Position>> {
+    match phase {
+        Phase::Running(Link::Primary { .. }) => vec![None, Some(at(OURS, 5))],
+        Phase::Running(Link::NonPrimary { position, .. }) => vec![position],
+        _ => vec![None],
+    }
+}
+
 /// Every view there is; the second value tells how many were looked at.
 fn for_each_view(mut look: impl FnMut(&View, Action)) -> usize {
     let mut looked = 0;
     let (first, second) = (peers_of(0), peers_of(2));
-    for phase in phases() {
+    let everybody = [0, 1, 2].map(address);
+    for (phase, position) in
+        phases().into_iter().flat_map(|phase| positions(phase).into_iter().map(move |at| (phase, at)))
+    {
+        // Outside of a Primary component it may still be together with somebody.
+        let primary = matches!(phase, Phase::Running(Link::Primary { .. }));
+        let group = if primary { &everybody[..] } else { &everybody[..2] };
         for one in &first {
             for other in &second {
                 let peers = [one.clone(), other.clone()];
@@ -91,7 +110,8 @@ fn for_each_view(mut look: impl FnMut(&View, Action)) -> usize {
                         stopping: flag(1),
                         may_start: flag(2),
                         schema_due: flag(3),
-                        counted: 3,
+                        group,
+                        position,
                         evicted_for: None,
                     };
                     look(&view, decide(&view));
@@ -194,28 +214,93 @@ fn nobody_joins_those_who_have_not_noticed_its_end() {
     assert!(waited > 1000);
 }
 
+/// A server of theirs runs, together with this one.
+fn is_together(view: &View, peer: &Peer) -> bool {
+    peer.report.as_ref().is_some_and(|report| report.server_runs)
+        && peer.address.is_some_and(|address| view.group.contains(&address))
+}
+
+/// Of those who do not run together with this member: what they hold, where all of them are known to be stopped with
+/// data of this history.
+fn all_stopped(view: &View) -> Option<Vec<u64>> {
+    let apart = view.peers.iter().filter(|peer| !is_together(view, peer));
+    let held = |peer: &Peer| {
+        let report = peer.report.as_ref().filter(|report| report.state == MemberState::Waiting)?;
+        report.position.filter(|position| position.cluster == OURS).map(|position| position.seqno)
+    };
+    apart.map(held).collect()
+}
+
 #[test]
-fn only_who_is_proven_dead_is_evicted_and_only_by_a_server_that_answers() {
-    let (mut by_word, mut by_refusal) = (0, 0);
+fn only_who_is_proven_dead_is_evicted_and_never_to_go_on_without_who_holds_more_or_may_live() {
+    let (mut by_word, mut by_refusal, mut alone) = (0, 0, 0);
     for_each_view(|view, action| {
         let any = |dead: Dead| view.peers.iter().any(|peer| peer.dead.contains(&dead));
         let answers = matches!(view.phase, Phase::Running(link) if link != Link::Starting);
         // Of three members, this one and one more that runs.
-        let majority = view.peers.iter().any(|peer| peer.report.as_ref().is_some_and(|it| it.server_runs));
-        let expected = any(DEAD) || (any(REFUSES) && majority);
+        let majority = matches!(view.phase, Phase::Running(Link::Primary { .. }))
+            && view.peers.iter().any(|peer| is_together(view, peer));
+        let none_ahead = view.position.is_some_and(|own| {
+            all_stopped(view).is_some_and(|held| held.iter().all(|seqno| *seqno <= own.seqno))
+        });
+        let expected = (majority && (any(DEAD) || any(REFUSES))) || (none_ahead && any(DEAD));
         let Action::Evict(node) = action else {
             assert!(!expected || !answers || view.stopping, "waiting for the dead: {view:?}: {action:?}");
             return;
         };
-        assert!(expected && answers);
+        assert!(expected && answers, "{view:?}");
         if node == DEAD.node {
             by_word += 1;
         } else {
             by_refusal += 1;
             assert!(node == REFUSES.node && majority, "a minority takes a refusal for nothing: {view:?}");
         }
+        if !majority {
+            alone += 1;
+            // Galera may form a Primary component for it now: no leave is taken by anybody else who sees it.
+            let own = report(1, MemberState::NonPrimary, false, view.position);
+            let seen = [Peer { ordinal: 1, address: Some(address(1)), report: Some(own), dead: vec![] }];
+            for peer in view.peers.iter().filter(|peer| !is_together(view, peer)) {
+                let theirs = peer.report.as_ref().and_then(|report| report.position).unwrap();
+                let grant = Bootstrap {
+                    operation: OPERATION,
+                    incarnation: INCARNATION,
+                    run: RUN,
+                    position: Some(theirs),
+                };
+                let own = Own { incarnation: INCARNATION, run: RUN, granted: None };
+                assert_eq!(accept(&grant, own, Phase::Stopped(theirs), &seen), Err(Refused::ServerRuns(1)));
+            }
+        }
     });
-    assert!(by_word > 1000 && by_refusal > 1000, "{by_word} {by_refusal}");
+    assert!(by_word > 1000 && by_refusal > 1000 && alone > 100, "{by_word} {by_refusal} {alone}");
+}
+
+#[test]
+fn whoever_is_left_behind_ends_so_that_the_one_ahead_can_be_begun_from() {
+    let mut ended = 0;
+    for_each_view(|view, action| {
+        let Action::Restart(Restart::Behind) = action else { return };
+        ended += 1;
+        let own = view.position.expect("compared with nothing");
+        let ahead = view.peers.iter().filter_map(|peer| peer.report.as_ref()).any(|report| {
+            report.state == MemberState::Waiting
+                && report.position.is_some_and(|theirs| theirs.cluster == OURS && theirs.seqno > own.seqno)
+        });
+        assert!(ahead && !view.stopping, "{view:?}");
+        match view.phase {
+            // It says that it is Primary: only where nobody is left of the majority.
+            Phase::Running(Link::Primary { .. }) => {
+                assert!(all_stopped(view).is_some(), "{view:?}");
+                assert!(!view.peers.iter().any(|peer| is_together(view, peer)), "{view:?}");
+            }
+            Phase::Running(Link::NonPrimary { for_at_least, .. }) => {
+                assert!(for_at_least >= BEHIND_MAX && !a_primary_is_seen(view), "{view:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(ended > 100, "{ended}");
 }
 
 #[test]
@@ -251,6 +336,7 @@ fn a_server_is_restarted_only_when_it_cannot_come_back_by_itself() {
             (Restart::Disconnected, Phase::Running(Link::Disconnected { for_at_least })) => {
                 assert!(for_at_least >= DISCONNECTED_MAX);
             }
+            (Restart::Behind, _) => {}
             other => panic!("{other:?}"),
         }
     });
@@ -302,7 +388,8 @@ fn donors_are_those_that_do_not_give_yet_and_the_writer_last() {
         stopping: false,
         may_start: true,
         schema_due: false,
-        counted: 3,
+        group: &[],
+        position: None,
         evicted_for: None,
     };
     let Action::Join(join) = decide(&view) else { panic!() };
@@ -343,6 +430,8 @@ fn a_grant_holds_for_exactly_what_it_names_and_while_no_primary_component_is_see
                     taken += 1;
                     assert_eq!((grant.incarnation, grant.run), (INCARNATION, RUN));
                     assert!(!one.report.as_ref().is_some_and(|report| report.primary));
+                    let beside = one.report.as_ref().is_some_and(|report| report.server_runs);
+                    assert!(!beside || matches!(phase, Phase::Running(_)), "begun beside a server that runs");
                     let position = match phase {
                         Phase::Empty => None,
                         Phase::Stopped(own) => Some(own),

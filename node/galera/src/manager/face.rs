@@ -250,8 +250,9 @@ fn running(status: Option<&Status>, founding: bool, was_primary: bool) -> Member
 
 fn hung(now: Instant, life: Option<&Life>, said: Option<&Said>) -> Option<String> {
     let said = said.filter(|_| life.is_some_and(|life| life.told_to_end.is_none()))?;
-    let silent = now - said.at;
-    (silent >= HUNG_AFTER).then(|| format!("the server has not answered for {} s", silent.as_secs()))
+    // In words that stay the same: they are written into the resource's status.
+    let hangs = now - said.at >= HUNG_AFTER;
+    hangs.then(|| format!("the server has not answered for more than {} s", HUNG_AFTER.as_secs()))
 }
 
 #[cfg(test)]

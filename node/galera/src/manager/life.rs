@@ -17,6 +17,8 @@ use crate::server::status::Status;
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// What it said longer ago says nothing about now.
 pub(super) const FRESH: Duration = Duration::from_secs(2);
+/// New enough to be compared with what others say.
+const LATELY: Duration = Duration::from_secs(1);
 /// The group's own timers have run out by then.
 const COME_BACK: Duration = Duration::from_secs(1);
 /// The group has done without an evicted member long before; or it is another one at the same address.
@@ -169,9 +171,9 @@ impl Life {
         self.evictees_since = Some(now);
     }
 
-    /// Members that the group counts.
-    pub(super) fn counted(&self) -> usize {
-        self.said.borrow().as_ref().map_or(0, |said| said.status.members().count())
+    /// Addresses of those whom the group counts.
+    pub(super) fn group(&self) -> Vec<IpAddr> {
+        self.said.borrow().as_ref().map(|said| said.status.members().collect()).unwrap_or_default()
     }
 
     /// Whether the group counts somebody at this address as a member.
@@ -183,6 +185,13 @@ impl Life {
         let said = self.said.borrow();
         let status = &said.as_ref()?.status;
         status.position().filter(|_| status.is_primary() || status.is_settled())
+    }
+
+    /// The same of a moment ago, when everything that it had received was applied.
+    pub(super) fn settled_position(&self, now: Instant) -> Option<Position> {
+        let said = self.said.borrow();
+        let said = said.as_ref().filter(|said| self.was_primary && now - said.at <= LATELY)?;
+        said.status.position().filter(|_| said.status.is_settled())
     }
 
     /// The server answers: its storage engine is up, so that nothing is transferred any more. A founder counts only

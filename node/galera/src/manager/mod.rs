@@ -21,6 +21,7 @@ pub use face::{Face, Route};
 pub use grant::Answer;
 
 use crate::decide::{self, Action, Phase, Restart, View, Waiting};
+use crate::error::chain;
 use crate::examine::{ExamineError, Found};
 use crate::inputs::Inputs;
 use crate::options::Options;
@@ -298,6 +299,7 @@ impl Manager {
         let mut peers = self.peers.now();
         self.forget_those_who_left(&mut peers);
         let stopping = self.stopping(now);
+        let group = self.state.life().map(Life::group).unwrap_or_default();
         let view = View {
             ordinal: self.options.ordinal,
             address: self.options.address,
@@ -307,7 +309,8 @@ impl Manager {
             stopping,
             may_start: now >= self.not_before,
             schema_due: self.schema.is_due(now, self.inputs.borrow().schema_hash()),
-            counted: self.state.life().map_or(0, Life::counted),
+            group: &group,
+            position: self.state.life().and_then(|life| life.settled_position(now)),
             evicted_for: self.state.life().and_then(|life| life.evicted_for(now)),
         };
         if stopping && !matches!(view.phase, Phase::Running(_)) {
@@ -418,7 +421,11 @@ impl Manager {
         if self.state.life().is_some_and(|life| life.told_to_end.is_none()) {
             tracing::warn!(?why, "restarting the server");
         }
-        self.end_server(now);
+        match why {
+            // It waits for the dead, and would go on waiting for them; its data outlives the kill.
+            Restart::Behind => self.kill_server(now),
+            Restart::Unmerged | Restart::Disconnected => self.end_server(now),
+        }
     }
 
     fn end_server(&mut self, now: Instant) {
@@ -464,14 +471,3 @@ impl Manager {
 
 const AHEAD: &str = "this data holds transactions that the Primary component does not have: it is not overwritten; \
                      delete this member's volume claim and pod to have it replaced by a copy of the others'";
-
-/// An error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
