@@ -42,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) cut: BTreeSet<u16>,
     /// Clients of each member that stay for so many ticks after a drain began.
     pub(crate) slow_clients: u32,
+    /// The operator is there before a manager goes on by itself.
+    pub(crate) slow_managers: bool,
     /// A human said that something may be lost.
     pub(crate) loss_allowed: bool,
     /// How often a Primary component was formed by leave.
@@ -127,6 +129,7 @@ pub(crate) fn cluster() -> Cluster {
         acknowledged: BTreeMap::new(),
         cut: BTreeSet::new(),
         slow_clients: 2,
+        slow_managers: false,
         loss_allowed: false,
         formed: 0,
         second: 1_000_000,

@@ -2,7 +2,7 @@
 //! actions, and what must never happen does not.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::{apis::meta::v1::Time, util::intstr::IntOrString};
 use quartet_client::galera::Position;
 use quartet_crds::{
     common::DeletionPolicy,
@@ -15,6 +15,7 @@ use super::{
     Command,
     fixture::{Cluster, Data, cluster},
 };
+use crate::plan::Object;
 
 fn is_ready(cluster: &Cluster) -> bool {
     cluster.condition(Type::Ready) == ("True".to_owned(), "AllMembersReady".to_owned())
@@ -70,6 +71,7 @@ fn all_killed_at_once_come_back_by_themselves() {
 #[test]
 fn a_survivor_of_two_is_given_leave_while_it_runs() {
     let mut cluster = cluster().settled();
+    cluster.slow_managers = true;
     for ordinals in [[0, 1], [0, 2], [1, 2]] {
         for ordinal in ordinals {
             cluster.kill(ordinal);
@@ -77,6 +79,31 @@ fn a_survivor_of_two_is_given_leave_while_it_runs() {
         let survivor = (0..3).find(|ordinal| !ordinals.contains(ordinal)).unwrap();
         let plan = cluster.until(Reason::Bootstrapping);
         assert_eq!(plan.calls[0].ordinal, survivor, "{plan}");
+        cluster.settle();
+        assert!(is_of(&cluster, 3));
+    }
+}
+
+#[test]
+fn a_survivor_of_two_goes_on_by_itself_without_leave() {
+    let mut cluster = cluster().settled();
+    let formed = cluster.formed;
+    for survivor in 0..3 {
+        (0..3).filter(|ordinal| *ordinal != survivor).for_each(|ordinal| cluster.kill(ordinal));
+        cluster.tick();
+        cluster.settle();
+        assert!(is_of(&cluster, 3));
+    }
+    assert_eq!(cluster.formed, formed);
+}
+
+#[test]
+fn a_survivor_that_lacks_what_was_acknowledged_ends_and_the_others_are_begun_from() {
+    for survivor in 0..3 {
+        let mut cluster = cluster().settled();
+        cluster.kill_two_ahead(survivor);
+        let plan = cluster.until(Reason::Bootstrapping);
+        assert_ne!(plan.calls[0].ordinal, survivor, "{plan}");
         cluster.settle();
         assert!(is_of(&cluster, 3));
     }
@@ -169,6 +196,28 @@ fn a_silent_member_is_waited_for_and_named() {
     cluster.cut.clear();
     cluster.settle();
     assert!(is_of(&cluster, 3));
+}
+
+/// Whoever is not Synced may be evicted like any other that is the only one to go; before there is a cluster, everybody.
+#[test]
+fn hosts_are_drained_of_one_member_that_the_others_can_do_without() {
+    let most = |cluster: &Cluster| {
+        let plan = cluster.plan();
+        let budget = plan.apply.iter().find_map(|child| match &child.object {
+            Object::PodDisruptionBudget(budget) if child.name() == "shop" => budget.spec.clone(),
+            _ => None,
+        });
+        budget.map(|spec| spec.max_unavailable)
+    };
+    let allowed = |most: i32| Some(Some(IntOrString::Int(most)));
+    assert_eq!(most(&cluster()), None);
+    let mut cluster = cluster().settled();
+    assert_eq!(most(&cluster), allowed(1));
+    cluster.cut.insert(2);
+    cluster.kill(2);
+    assert_eq!(most(&cluster), allowed(1));
+    cluster.kill(1);
+    assert_eq!(most(&cluster), allowed(0));
 }
 
 #[test]
@@ -481,7 +530,8 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
         let mut cluster = cluster();
         for chapter in 0..10 {
             let members = u16::try_from(cluster.pods.len()).unwrap();
-            match next(9) {
+            cluster.slow_managers = next(2) == 0;
+            match next(10) {
                 0 => cluster.change(|spec| spec.replicas = 5),
                 1 => cluster.change(|spec| spec.replicas = 3),
                 2 => cluster.change(|spec| spec.image = Some(format!("quartet/mariadb:{seed}-{chapter}"))),
@@ -492,6 +542,9 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
                 4 => cluster.change(|spec| spec.hibernated = !spec.hibernated),
                 5 if members > 0 => cluster.kill(u16::try_from(next(u64::from(members))).unwrap()),
                 6 => cluster.set = None,
+                7 if members == 3 && cluster.primaries().len() == 3 => {
+                    cluster.kill_two_ahead(u16::try_from(next(3)).unwrap());
+                }
                 _ => cluster.kill_all(),
             }
             cluster.settle_with(

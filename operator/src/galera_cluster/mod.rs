@@ -133,6 +133,8 @@ impl plans::Operation for Operation {
 }
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
 mod life;

@@ -1,14 +1,14 @@
-//! PodDisruptionBudgets: one member at a time, and only while all are Synced.
+//! PodDisruptionBudgets: one member at a time, and only while all others are Synced.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::super::{MEMBER, PROXY, validate::Valid};
 use crate::{children::disruption_budget::sparing, names};
 
-/// None for one member: a budget would block every drain of its host.
-pub fn members(valid: &Valid, members: u16, all_synced: bool) -> Option<PodDisruptionBudget> {
+/// None for one member, or before the cluster is founded: a budget would block every drain of a host.
+pub fn members(valid: &Valid, members: u16, spares_one: bool) -> Option<PodDisruptionBudget> {
     let pods = valid.parent.selector(Some(MEMBER));
-    (members > 1).then(|| sparing(&valid.parent, valid.parent.name.clone(), pods, u16::from(all_synced)))
+    (members > 1).then(|| sparing(&valid.parent, valid.parent.name.clone(), pods, u16::from(spares_one)))
 }
 
 /// None for one proxy, for the same reason.

@@ -125,12 +125,15 @@ fn members_take_clients_only_through_proxies() {
 }
 
 #[test]
-fn a_host_is_drained_of_one_member_and_only_while_all_are_synced() {
-    let most = |members, synced| {
-        let budget = disruption_budget::members(&valid(|_| {}), members, synced)?;
+fn a_host_is_drained_of_one_member_and_only_while_all_others_are_synced() {
+    let most = |members, spares_one| {
+        let budget = disruption_budget::members(&valid(|_| {}), members, spares_one)?;
         value(budget)["spec"]["maxUnavailable"].as_i64()
     };
-    assert_eq!([most(3, true), most(3, false), most(1, true)], [Some(1), Some(0), None]);
+    assert_eq!(
+        [most(3, true), most(3, false), most(1, true), most(0, false)],
+        [Some(1), Some(0), None, None]
+    );
     assert!(disruption_budget::proxies(&valid(|spec| spec.proxy.replicas = 1)).is_none());
 }
 

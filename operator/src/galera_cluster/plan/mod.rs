@@ -96,9 +96,9 @@ fn children(world: &World<'_>) -> (Vec<Child>, Vec<Deletion>) {
         apply.push(Child::new(build::member::stateful_set(valid, members, seen)));
     }
     apply.push(Child::new(build::proxy::deployment(valid)));
-    let all_synced = world.unsynced(members).is_empty();
+    let counted = if world.cluster.is_some() { members.max(valid.replicas) } else { 0 };
     for (budget, live) in [
-        (build::disruption_budget::members(valid, members.max(valid.replicas), all_synced), &seen.budget),
+        (build::disruption_budget::members(valid, counted, world.spares_one(members)), &seen.budget),
         (build::disruption_budget::proxies(valid), &seen.proxy_budget),
     ] {
         if let (None, Some(live)) = (&budget, live) {

@@ -80,6 +80,16 @@ impl<'a> World<'a> {
         (0..members).filter(|ordinal| !self.is_synced(*ordinal)).collect()
     }
 
+    /// Of the first so many, one may go: all are Synced, or only that one is not. (Kubernetes counts those that are not
+    /// ready as missing already, so that another one is not let go instead.)
+    pub fn spares_one(&self, members: u16) -> bool {
+        match self.unsynced(members)[..] {
+            [] => true,
+            [one] => !self.pod(one).is_some_and(pods::is_ready),
+            _ => false,
+        }
+    }
+
     /// The member that the single writer's Service leads to: the lowest that may be led to.
     pub fn writer(&self) -> Option<u16> {
         self.seen.members.pods.keys().copied().find(|ordinal| self.is_synced(*ordinal))

@@ -2,7 +2,8 @@
 //!
 //! Galera lets whoever is told so begin a history from what its disk holds; nothing in it knows whether another disk
 //! holds more. So no leave is given before every member that may hold data has said what it holds, and never to one
-//! that is behind what was seen before. Silence is not death. A visible Primary component always wins.
+//! that is behind what was seen before. Silence is not death. A visible Primary component always wins, and so does one
+//! that may come to be by itself: where servers run without one, only one of them is given leave.
 
 use std::{cmp::Reverse, fmt::Write};
 
@@ -82,8 +83,15 @@ pub(crate) fn decide(evidence: &Evidence<'_>) -> Decision {
 fn ordered(evidence: &Evidence<'_>) -> Option<Decision> {
     let (ordinal, position) = evidence.order?;
     let told = evidence.told().find(|(other, _)| *other == ordinal).map(|(_, told)| told)?;
-    (may_begin(told) && told.position == Some(position))
+    let beside = told.state == MemberState::Waiting && !evidence.those(runs).is_empty();
+    (may_begin(told) && told.position == Some(position) && !beside)
         .then_some(Decision::Grant { ordinal, position: Some(position) })
+}
+
+/// Its server runs: it may become part of a Primary component by itself.
+fn runs(told: &Told) -> bool {
+    told.sees.is_some()
+        || matches!(told.state, MemberState::NonPrimary | MemberState::Joining | MemberState::Initialising)
 }
 
 /// Its server could form a Primary component now.
@@ -194,6 +202,9 @@ fn recover(evidence: &Evidence<'_>, cluster: Uuid) -> Decision {
         return Decision::Refuse { reason: Reason::MemberBlocked, message };
     }
     let Some((ordinal, position)) = best else { return nothing_left(evidence, cluster) };
+    if !running.is_empty() && !running.contains(&ordinal) {
+        return wait_for_end(evidence, &running, (ordinal, position));
+    }
     match evidence.highest {
         Some(highest) if position.seqno < highest => lost(evidence, cluster, (ordinal, position), highest),
         _ => Decision::Grant { ordinal, position: Some(position) },
@@ -215,6 +226,19 @@ fn wait_for_network(evidence: &Evidence<'_>, running: &[u16], best: Option<(u16,
          it lasts, look at the network between them. {}",
         evidence.names(running),
         instead(evidence, best)
+    );
+    Decision::Wait { reason: Reason::Recovering, message }
+}
+
+/// Galera forms a Primary component by itself once it knows that the others are gone: nobody who is stopped is begun
+/// from while a server runs.
+fn wait_for_end(evidence: &Evidence<'_>, running: &[u16], best: (u16, Position)) -> Decision {
+    let (ordinal, position) = best;
+    let message = format!(
+        "The newest data, {position}, is on {}, and the servers of {} run without it: their managers end them, and it is \
+         begun from. If it lasts, look at the network between them, or delete the pods of those that run.",
+        evidence.member(ordinal),
+        evidence.names(running),
     );
     Decision::Wait { reason: Reason::Recovering, message }
 }
@@ -292,7 +316,8 @@ fn instead(evidence: &Evidence<'_>, best: Option<(u16, Position)>) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            " The present one does not hold: it says {position}, and {} {now}.",
+            " The present one does not hold: it says {position}, and {} {now}; nor does one for a member that is stopped \
+             while another's server runs.",
             evidence.member(ordinal)
         );
     }

@@ -16,7 +16,8 @@ fn at(cluster: Uuid, seqno: u64) -> Position {
 }
 
 fn told(state: MemberState, position: Option<Position>) -> Account {
-    Account::Told(Told { state, position, in_primary: state.is_primary(), sees: Some(3), message: None })
+    let sees = (state.is_primary() || state == MemberState::NonPrimary).then_some(3);
+    Account::Told(Told { state, position, in_primary: state.is_primary(), sees, message: None })
 }
 
 /// It runs outside of a Primary component, and sees nobody else.
@@ -95,6 +96,11 @@ fn leave_is_given_only_where_nothing_can_be_lost() {
         assert_eq!(position.cluster, OURS, "{what}");
         assert!(position.seqno >= HIGHEST, "{what}");
         let running = accounts.iter().filter_map(report).filter(|told| told.state == MemberState::NonPrimary);
+        // Galera may form a Primary component of those that run: then nobody else is begun from.
+        assert!(
+            told.state == MemberState::NonPrimary || running.clone().next().is_none(),
+            "a second one could come to be: {what}"
+        );
         let (count, least) = (running.clone().count(), running.filter_map(|told| told.sees).min());
         assert!(least.is_none_or(|least| usize::try_from(least).unwrap() >= count), "{what}");
         for account in &accounts {
@@ -202,6 +208,19 @@ fn servers_that_do_not_see_each_other_are_waited_for() {
     assert_eq!(chosen(&[alone(at), empty.clone(), empty]), Decision::Grant { ordinal: 0, position: at });
 }
 
+/// What only a stopped member holds is not left behind, and it is not begun from beside a server that may go on by
+/// itself.
+#[test]
+fn a_server_that_runs_behind_the_newest_data_is_waited_for_to_end() {
+    let waiting = |seqno| told(MemberState::Waiting, Some(at(OURS, seqno)));
+    let chosen = |accounts: &[Account]| decide(&evidence(accounts, Some(OURS), None));
+    let both = chosen(&[alone(Some(at(OURS, 99))), waiting(100), waiting(98)]);
+    let Decision::Wait { reason: Reason::Recovering, message } = both else { panic!("{both:?}") };
+    assert!(message.contains("is on shop-1") && message.contains("shop-0 run without it"), "{message}");
+    let ended = chosen(&[waiting(99), waiting(100), waiting(98)]);
+    assert_eq!(ended, Decision::Grant { ordinal: 1, position: Some(at(OURS, 100)) });
+}
+
 #[test]
 fn a_cluster_is_founded_only_when_all_say_that_they_are_empty() {
     for accounts in worlds() {
@@ -272,7 +291,15 @@ fn a_humans_word_holds_for_one_member_at_one_position() {
                 told.position == Some(position)
                     && matches!(told.state, MemberState::Waiting | MemberState::NonPrimary)
             });
-            if fits && without != Decision::Primary {
+            let stopped = report(&accounts[1]).is_some_and(|told| told.state == MemberState::Waiting);
+            let beside = accounts.iter().filter_map(report).any(|told| {
+                told.sees.is_some()
+                    || matches!(
+                        told.state,
+                        MemberState::NonPrimary | MemberState::Joining | MemberState::Initialising
+                    )
+            });
+            if fits && without != Decision::Primary && !(stopped && beside) {
                 assert_eq!(
                     decision,
                     Decision::Grant { ordinal: 1, position: Some(position) },
