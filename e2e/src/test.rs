@@ -18,11 +18,13 @@ pub async fn run(paths: &Paths, progress: &Progress, options: &Test) -> Result<E
         None => scenarios::ALL.to_vec(),
         Some(filter) => {
             let wanted = |name: &str| filter.split(',').any(|part| name.contains(part));
-            scenarios::ALL.iter().filter(|scenario| wanted(scenario.name)).copied().collect()
+            let all = scenarios::ALL.iter().chain(scenarios::galera::SCENARIOS);
+            all.filter(|scenario| wanted(scenario.name)).copied().collect()
         }
     };
     if chosen.is_empty() {
-        let names: Vec<_> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
+        let all = scenarios::ALL.iter().chain(scenarios::galera::SCENARIOS);
+        let names: Vec<_> = all.map(|scenario| scenario.name).collect();
         bail!("no scenario's name contains that; there are:\n  {}", names.join("\n  "));
     }
     let mut outcomes = match options.filter {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
 use super::Fault;
@@ -34,6 +35,17 @@ pub async fn power_off(host: &Host) -> Result<Fault> {
     let mut fault = Fault::new(format!("host {} without power", host.name));
     fault.undo_with_docker(&["start", &host.name]);
     kill(&host.name).await?;
+    Ok(fault)
+}
+
+/// No pod begins on it any more, as in the first step of draining it.
+pub async fn cordon(client: &Client, host: &str) -> Result<Fault> {
+    let hosts = list().await?;
+    let control = hosts.iter().find(|host| host.is_control_plane()).context("no control plane")?;
+    let mut fault = Fault::new(format!("host {host} cordoned"));
+    let kubeconfig = "--kubeconfig=/etc/kubernetes/admin.conf";
+    fault.undo_with_docker(&["exec", &control.name, "kubectl", kubeconfig, "uncordon", host]);
+    Api::<Node>::all(client.clone()).cordon(host).await.with_context(|| format!("cordon {host}"))?;
     Ok(fault)
 }
 

@@ -29,6 +29,16 @@ pub async fn cut_between(one: &Target, other: &Target) -> Result<Fault> {
     cut(&one.host, &rules, format!("pods {} and {} cut apart", one.title(), other.title())).await
 }
 
+/// Cuts two pods off from everybody but each other.
+pub async fn cut_off_together(one: &Target, other: &Target) -> Result<[Fault; 2]> {
+    let but = async |pod: &Target, friend: &Target| {
+        let (own, friend) = (&pod.address, &friend.address);
+        let rules = [format!("-s {own} ! -d {friend}"), format!("! -s {friend} -d {own}")];
+        cut(&pod.host, &rules, format!("pod {} cut off with another", pod.title())).await
+    };
+    Ok([but(one, other).await?, but(other, one).await?])
+}
+
 /// Lets nothing from one pod reach the other: a one-way cut.
 pub async fn cut_one_way(from: &Target, to: &Target) -> Result<Fault> {
     let rules = [format!("-s {} -d {}", from.address, to.address)];

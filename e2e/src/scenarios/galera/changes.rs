@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-use mysql_async::prelude::Queryable;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{EvictParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::stand::{HEALED, MEMBERS, NAME, SOON, Stand};
+use crate::faults::hosts::cordon;
 use crate::galera_cluster::{Cluster, USER};
-use crate::load::bank::Account;
+use crate::load::bank::{Account, BankLoad, Books, Options, TABLES};
 use crate::objects::MANAGER;
 use crate::stage::Stage;
 use crate::wait::until;
@@ -47,6 +47,61 @@ async fn step(stand: &Stand, what: &str, change: serde_json::Value, replicas: u1
     Ok(())
 }
 
+/// One host after the other is drained as `kubectl drain` does it: its pods are asked to go, and go when their budget
+/// lets them. Meanwhile no second member goes.
+pub(super) async fn drained(stage: Stage) -> Result<()> {
+    let stand = Stand::make(&stage).await?;
+    for member in 0..MEMBERS {
+        let name = stand.cluster.member(member);
+        let target = stand.cluster.target(member).await?;
+        let started = Instant::now();
+        let cordoned = cordon(&stage.client, &target.host).await?;
+        let on_it = [stand.cluster.member_pods().await?, stand.cluster.proxy_pods().await?].concat();
+        for pod in on_it.iter().filter(|pod| host_of(pod) == Some(&target.host)) {
+            leaves(&stage, pod).await?;
+        }
+        let another = stand.cluster.member((member + 1) % MEMBERS);
+        let refused = evict(&stage, &another).await?;
+        ensure!(!refused, "{another} may go while {name} is away");
+        stand.load.flows(SOON).await?;
+        cordoned.heal().await?;
+        stand.well_again().await.with_context(|| format!("after the host of {name} was drained"))?;
+        let waited = stand.load.look(|report| report.longest_wait(started, Instant::now()));
+        println!("    the host of {name} drained: a client waited for {:.2} s at most", waited.as_secs_f64());
+    }
+    stand.end().await?.one_reconnect_at_most()
+}
+
+fn host_of(pod: &Pod) -> Option<&String> {
+    pod.spec.as_ref()?.node_name.as_ref()
+}
+
+/// False when its budget does not let it go now.
+async fn evict(stage: &Stage, pod: &str) -> Result<bool> {
+    match stage.api::<Pod>().evict(pod, &EvictParams::default()).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 429 => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("evict {pod}")),
+    }
+}
+
+/// Asked again while it must not go.
+async fn leaves(stage: &Stage, pod: &Pod) -> Result<()> {
+    let name = pod.name_any();
+    until(&format!("{name} evicted"), HEALED, async || {
+        ensure!(evict(stage, &name).await?, "its budget does not let it go");
+        Ok(())
+    })
+    .await?;
+    let pods = stage.api::<Pod>();
+    until(&format!("{name} gone"), HEALED, async || {
+        let there = pods.get_opt(&name).await?.is_some_and(|live| live.uid() == pod.uid());
+        ensure!(!there, "it is still there");
+        Ok(())
+    })
+    .await
+}
+
 /// Nobody is restarted, connections that there are stay, and only the new password opens new ones.
 pub(super) async fn password(stage: Stage) -> Result<()> {
     let secrets: Api<Secret> = stage.api();
@@ -60,7 +115,8 @@ pub(super) async fn password(stage: Stage) -> Result<()> {
     spec["users"][0]["passwordSecretRef"] = json!({"name": "given", "key": "password"});
     let (cluster, _) = Cluster::make(&stage, NAME, spec).await?;
     let first = cluster.account_with(USER, "the first one").await?;
-    let mut kept = first.connect().await.context("with the first password")?;
+    let load = BankLoad::start(&first, Options::default()).await.context("with the first password")?;
+    load.flows(SOON).await?;
     let lives = cluster.member_lives().await?;
 
     let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
@@ -79,7 +135,13 @@ pub(super) async fn password(stage: Stage) -> Result<()> {
         Ok(())
     })
     .await?;
-    kept.query_drop("SELECT 1").await.context("on a connection of before")?;
+    load.flows(SOON).await.context("on the connections of before")?;
     ensure!(cluster.member_lives().await? == lives, "a pod was restarted");
-    Ok(())
+    let report = load.stop().await?;
+    println!("    {}", report.summary());
+    report.all_acknowledged()?;
+    let lost: u32 = report.operations.iter().map(|done| done.lost + done.refused).sum();
+    ensure!(lost == 0, "{lost} connections broke, or statements were refused: {:?}", report.errors);
+    cluster.equal_everywhere(MEMBERS, &TABLES, SOON).await?;
+    Books::check(&second, &report).await
 }

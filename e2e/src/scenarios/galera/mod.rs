@@ -1,5 +1,4 @@
-//! Scenarios of GaleraCluster, written against its resource; part of no run yet. They go into [`super::ALL`] as soon as
-//! the operator makes GaleraClusters.
+//! Scenarios of GaleraCluster.
 
 mod basics;
 mod changes;
@@ -7,6 +6,7 @@ mod input;
 mod kills;
 mod partitions;
 mod proxy;
+mod rest;
 mod stand;
 mod wrong;
 
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::{Scenario, shared};
 
+/// They have not passed yet as a whole: a filter selects them, a full run does not.
 pub const SCENARIOS: &[Scenario] = &[
     shared(
         "galera-basics",
@@ -63,6 +64,13 @@ pub const SCENARIOS: &[Scenario] = &[
     )
     .on_kind()
     .within(Duration::from_mins(20)),
+    shared(
+        "galera-majority-cut-off",
+        "two of three cut off together: they are the cluster, and the third is never made to go on without them",
+        |stage| Box::pin(partitions::majority_cut_off(stage)),
+    )
+    .on_kind()
+    .within(Duration::from_mins(20)),
     shared("galera-no-majority", "all cut apart: nobody takes a write until they see each other again", |stage| {
         Box::pin(partitions::no_majority(stage))
     })
@@ -78,6 +86,20 @@ pub const SCENARIOS: &[Scenario] = &[
     )
     .on_kind()
     .within(Duration::from_mins(30)),
+    shared(
+        "galera-drained",
+        "hosts drained one by one under load: one member at a time, no operation meets more than one broken connection",
+        |stage| Box::pin(changes::drained(stage)),
+    )
+    .on_kind()
+    .exclusive()
+    .within(Duration::from_mins(20)),
+    shared(
+        "galera-rest",
+        "hibernated and woken, deleted and made anew on its volumes: the same history, and nothing is missing",
+        |stage| Box::pin(rest::stopped_and_begun_anew(stage)),
+    )
+    .within(Duration::from_mins(20)),
     shared("galera-password", "a changed password is in force without a restart or a broken connection", |stage| {
         Box::pin(changes::password(stage))
     }),

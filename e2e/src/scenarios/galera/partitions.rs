@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::stand::{MEMBERS, SOON, Stand};
-use crate::faults::network::{cut_between, cut_off};
+use crate::faults::network::{cut_between, cut_off, cut_off_together};
 use crate::faults::{Fault, process};
 use crate::stage::Stage;
 use crate::wait::{throughout, until};
@@ -34,6 +34,35 @@ pub(super) async fn cut_apart(stage: Stage) -> Result<()> {
     stand.end().await.map(drop)
 }
 
+/// Two that see each other and nobody else: they are the majority, and neither clients nor the operator know of it. The
+/// one that is left must not be made to go on.
+pub(super) async fn majority_cut_off(stage: Stage) -> Result<()> {
+    let stand = Stand::make(&stage).await?;
+    for left in 0..MEMBERS {
+        let pair: Vec<u16> = others(&[left]).into_iter().collect();
+        let (one, other) = (stand.cluster.target(pair[0]).await?, stand.cluster.target(pair[1]).await?);
+        let cuts = cut_off_together(&one, &other).await?;
+        refuses_writes(&stand, left).await?;
+        let everybody = (0..MEMBERS).collect();
+        throughout("one component, of the two", APART, async || one_component(&stand, &everybody).await)
+            .await?;
+        for member in &pair {
+            let server = stand.cluster.server(*member).await?;
+            ensure!(server.is_primary(), "member {member} has left the majority");
+        }
+        let waits = stand.cluster.condition("Recovering", "True", "WaitingForMembers", SOON).await?;
+        for member in pair {
+            let name = stand.cluster.member(member);
+            ensure!(waits.message.contains(&name), "{name} is not waited for: {}", waits.message);
+        }
+        for cut in cuts {
+            cut.heal().await?;
+        }
+        stand.well_again().await.with_context(|| format!("after all but member {left} were cut off"))?;
+    }
+    stand.end().await.map(drop)
+}
+
 /// Everybody from everybody: no majority anywhere, and nothing is written until they see each other again.
 pub(super) async fn no_majority(stage: Stage) -> Result<()> {
     let stand = Stand::make(&stage).await?;
@@ -45,11 +74,22 @@ pub(super) async fn no_majority(stage: Stage) -> Result<()> {
     for member in 0..MEMBERS {
         refuses_writes(&stand, member).await?;
     }
+    // The operator reaches all of them, and gives nobody leave: they are alive.
+    throughout("nobody is Primary", APART, async || nobody_is_primary(&stand).await).await?;
+    let waits = stand.cluster.condition("Recovering", "True", "Recovering", SOON).await?;
+    ensure!(waits.message.contains("network"), "it does not say where to look: {}", waits.message);
     for cut in cuts {
         cut.heal().await?;
     }
     stand.well_again().await?;
     stand.end().await.map(drop)
+}
+
+async fn nobody_is_primary(stand: &Stand) -> Result<()> {
+    for member in 0..MEMBERS {
+        ensure!(!stand.cluster.server(member).await?.is_primary(), "member {member} is");
+    }
+    Ok(())
 }
 
 pub(super) async fn paused(stage: Stage) -> Result<()> {

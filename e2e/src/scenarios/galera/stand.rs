@@ -48,15 +48,15 @@ impl Stand {
         self.load.flows(SOON).await
     }
 
-    /// kill -9 of every server, under managers that live.
-    pub(super) async fn kill_all_servers(&self) -> Result<Instant> {
-        let targets = self.cluster.targets(MEMBERS).await?;
-        let since = Instant::now();
+    /// kill -9 of these members' servers, under managers that live; the moment when all of them are dead.
+    pub(super) async fn kill_servers(&self, members: impl IntoIterator<Item = u16>) -> Result<Instant> {
+        let targets = members.into_iter().map(|member| self.cluster.target(member));
+        let targets = try_join_all(targets).await?;
         try_join_all(targets.iter().map(|target| process::kill_named(target, SERVER))).await?;
-        Ok(since)
+        Ok(Instant::now())
     }
 
-    /// kill -9 of everything in every pod; the moment that pods in their place have begun. Containers that die again
+    /// kill -9 of everything in every pod; the moment when pods in their place have begun. Containers that die again
     /// and again are made to wait by the kubelet, new pods are not.
     pub(super) async fn kill_all_pods(&self) -> Result<Instant> {
         let targets = self.cluster.targets(MEMBERS).await?;

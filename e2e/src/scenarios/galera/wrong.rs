@@ -3,19 +3,30 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use quartet_client::galera::MemberState;
 
 use super::stand::{HEALED, MEMBERS, SERVER, SOON, Stand};
 use crate::cluster::hosts::shell;
 use crate::faults::process;
 use crate::galera_cluster::is;
 use crate::stage::Stage;
-use crate::wait::until;
+use crate::wait::{throughout, until};
 
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
+/// How long it is looked that nobody begins all the same.
+const STAYS: Duration = Duration::from_secs(15);
 const FOREIGN: &str = "deadbeef-dead-11f0-8000-000000000001";
 /// `$1` volume, `$2` uuid, `$3` seqno. As Galera writes it.
 const FORGE: &str = "printf '# GALERA saved state\\nversion: 2.1\\nuuid:    %s\\nseqno:   %s\\nsafe_to_bootstrap: 1\\n' \
     \"$2\" \"$3\" > \"$1/mysql/grastate.dat\"";
+
+/// Waits for a transfer to begin, and stops everything of the pod where it is. `$1` volume, `$2` UID of the pod, `$3` the
+/// same as control groups may write it.
+const HOLD: &str = "for look in $(seq 6000); do
+  if [ -d \"$1/mysql/.sst\" ]; then kill -s STOP $(grep -lsE -- \"$2|$3\" /proc/[0-9]*/cgroup | cut -d/ -f3); exit 0; fi
+  sleep 0.01
+done
+echo 'no transfer has begun' >&2; exit 1";
 
 /// In each round the member that is made to lie is another one.
 pub(super) async fn forged_and_wiped(stage: Stage) -> Result<()> {
@@ -29,66 +40,90 @@ pub(super) async fn forged_and_wiped(stage: Stage) -> Result<()> {
         })
         .await
         .with_context(|| format!("member {liar} says {uuid}:{seqno}"))?;
+        let said = stand.cluster.stage.log(&stand.cluster.member(liar)).await?;
+        ensure!(said.contains("not believed"), "member {liar} has not noticed what was forged");
         let now = stand.cluster.status().await?.cluster;
         ensure!(now.as_ref() == Some(&cluster), "another history: {now:?}");
     }
     for wiped in 0..MEMBERS {
+        let before = incarnation(&stand, wiped).await?;
         all_killed_with(&stand, wiped, async |path, host| {
             shell(host, "find \"$1\" -mindepth 1 -delete", &[path]).await.map(drop)
         })
         .await
         .with_context(|| format!("the volume of member {wiped} wiped"))?;
+        let now = incarnation(&stand, wiped).await?;
+        ensure!(now != before, "member {wiped} takes its emptied volume for the one of before");
     }
     stand.end().await.map(drop)
+}
+
+async fn incarnation(stand: &Stand, member: u16) -> Result<String> {
+    let status = stand.cluster.status().await?;
+    let found = status.members.into_iter().find(|one| one.ordinal == i32::from(member));
+    found
+        .and_then(|member| member.incarnation)
+        .with_context(|| format!("member {member} tells no incarnation"))
 }
 
 /// Everything is killed at once while a member receives everything: it has half of the data.
 pub(super) async fn transfer_interrupted(stage: Stage) -> Result<()> {
     let stand = Stand::make(&stage).await?;
     for joiner in 0..MEMBERS {
-        let target = stand.cluster.target(joiner).await?;
-        stand.place(joiner).await?.wipe(Some(&target)).await?;
-        until(&format!("member {joiner} to receive everything"), SOON, async || {
-            let log = stand.cluster.stage.log(&stand.cluster.member(joiner)).await?;
-            ensure!(log.contains("Running: 'wsrep_sst_"), "not yet");
-            Ok(())
-        })
-        .await?;
+        let (target, place) = (stand.cluster.target(joiner).await?, stand.place(joiner).await?);
+        place.wipe(Some(&target)).await?;
+        // Held where it is, so that what follows finds it there.
+        shell(&place.host, HOLD, &[&place.path, &target.uid, &target.uid.replace('-', "_")]).await?;
         let since = stand.kill_all_pods().await?;
         let took = stand.load.writable(since, HEALED).await?;
         println!("    transfer to member {joiner} interrupted: writable after {:.1} s", took.as_secs_f64());
         stand.well_again().await?;
+        let said = stand.cluster.stage.log(&stand.cluster.member(joiner)).await?;
+        ensure!(said.contains("a transfer of data was interrupted"), "member {joiner} has not noticed it");
     }
     stand.end().await.map(drop)
 }
 
-/// All volumes but the one that is furthest behind are lost: nothing begins from it without a human.
+/// Both volumes that hold everything are lost: nothing begins from the one that is behind without a human.
 pub(super) async fn what_was_acknowledged_is_gone(stage: Stage) -> Result<()> {
     let stand = Stand::make(&stage).await?;
-    let behind = 2;
+    let (behind, lost) = (2, [0, 1]);
     let paused = process::pause(&stand.cluster.target(behind).await?).await?;
+    // No further than this has it come.
+    let far = stand.cluster.server(0).await?.value("wsrep_last_committed").parse::<i64>()?;
     stand.load.flows(HEALED).await?;
-    for lost in (0..MEMBERS).filter(|member| *member != behind) {
-        let target = stand.cluster.target(lost).await?;
-        stand.place(lost).await?.wipe(Some(&target)).await?;
-    }
+    let known = stand.cluster.wait_status("what was acknowledged since", SOON, |status| {
+        ensure!(status.highest_seqno.is_some_and(|highest| highest > far), "{:?}", status.highest_seqno);
+        Ok(())
+    });
+    known.await?;
+    lose(&stand, &lost).await?;
     paused.heal().await?;
-    let refused = stand.cluster.condition("Recovering", "True", "DataLost", HEALED).await?;
-    println!("    {}", refused.message);
-    let since = Instant::now();
-    ensure!(
-        refused.message.contains("bootstrapFrom"),
-        "it does not say what can be done: {}",
-        refused.message
-    );
-    let position = until("the position of the member that is left", TOLD_WITHIN, async || {
-        let members = stand.cluster.status().await?.members;
-        let left = members.into_iter().find(|member| member.ordinal == i32::from(behind));
-        left.and_then(|member| member.position).context("none is told")
+    until("all members to tell what they hold", HEALED, async || {
+        for member in lost {
+            ensure!(stand.cluster.peer(member).await?.state == MemberState::Empty, "member {member} is not");
+        }
+        stand.cluster.peer(behind).await?.position.context("no position is known yet")
     })
     .await?;
-    println!("    its position is told {:.1} s after the refusal", since.elapsed().as_secs_f64());
+    let since = Instant::now();
+    let refused = stand.cluster.condition("Recovering", "True", "DataLost", HEALED).await?;
+    let told = since.elapsed();
+    println!("    told after {:.1} s: {}", told.as_secs_f64(), refused.message);
+    ensure!(told <= TOLD_WITHIN, "told after {told:?} only");
     let member = stand.cluster.member(behind);
+    for part in ["bootstrapFrom", "missing", &member] {
+        ensure!(refused.message.contains(part), "{part} is missing: {}", refused.message);
+    }
+    // Nor later.
+    throughout("nobody begins", STAYS, async || {
+        let status = stand.cluster.status().await?;
+        is(&status, "Quorate", "False", "PrimaryMissing").map(drop)
+    })
+    .await?;
+    let status = stand.cluster.status().await?;
+    let left = status.members.into_iter().find(|member| member.ordinal == i32::from(behind));
+    let position = left.and_then(|member| member.position).context("the position is not told")?;
     let word = serde_json::json!({"recovery": {"bootstrapFrom": {"member": member, "position": position}}});
     stand.cluster.change(word).await?;
     stand.cluster.synced(MEMBERS, HEALED).await?;
@@ -97,6 +132,24 @@ pub(super) async fn what_was_acknowledged_is_gone(stage: Stage) -> Result<()> {
     // What was lost is lost, as the human was told: the books need not hold, the members must agree.
     stand.load.stop().await?;
     stand.cluster.equal_everywhere(MEMBERS, &crate::load::bank::TABLES, SOON).await.map(drop)
+}
+
+/// All at once: no one of them is there for another to be filled from.
+async fn lose(stand: &Stand, members: &[u16]) -> Result<()> {
+    let (mut targets, mut pauses) = (Vec::new(), Vec::new());
+    for member in members {
+        let target = stand.cluster.target(*member).await?;
+        pauses.push(process::pause(&target).await?);
+        targets.push(target);
+    }
+    for (member, target) in members.iter().zip(&targets) {
+        stand.place(*member).await?.wipe(None).await?;
+        process::kill(target).await?;
+    }
+    for pause in pauses {
+        pause.heal().await?;
+    }
+    Ok(())
 }
 
 /// All servers are killed and kept from beginning while one volume is changed under them.
