@@ -9,6 +9,8 @@ pub mod args;
 pub mod children;
 pub mod controller;
 pub mod failure;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod galera_cluster;
 pub mod generate;
 pub mod kube;

@@ -15,7 +15,7 @@ use super::{
     Command,
     fixture::{Cluster, Data, cluster},
 };
-use crate::plan::Object;
+use crate::{fixture::random, plan::Object};
 
 fn is_ready(cluster: &Cluster) -> bool {
     cluster.condition(Type::Ready) == ("True".to_owned(), "AllMembersReady".to_owned())
@@ -32,17 +32,6 @@ fn states(cluster: &Cluster) -> Vec<MemberState> {
     cluster.status().members.iter().map(|member| member.state).collect()
 }
 
-/// Numbers that a seed chooses.
-fn random(seed: u64) -> impl FnMut(u64) -> u64 {
-    let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    move |bound| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % bound
-    }
-}
-
 #[test]
 fn three_empty_members_become_one_cluster() {
     let cluster = cluster().settled();
@@ -51,8 +40,8 @@ fn three_empty_members_become_one_cluster() {
     let status = cluster.status();
     assert_eq!(status.member_summary.as_deref(), Some("3/3"));
     assert_eq!(status.primary.as_deref(), Some("shop-0"));
-    assert_eq!(status.cluster, cluster.acknowledged.keys().next().map(ToString::to_string));
-    assert_eq!((status.operation, cluster.formed), (None, 1));
+    assert_eq!(status.cluster, cluster.own.acknowledged.keys().next().map(ToString::to_string));
+    assert_eq!((status.operation, cluster.own.formed), (None, 1));
 }
 
 #[test]
@@ -65,13 +54,13 @@ fn all_killed_at_once_come_back_by_themselves() {
         cluster.settle();
         assert!(is_of(&cluster, 3), "{round}");
     }
-    assert_eq!(cluster.formed, 21);
+    assert_eq!(cluster.own.formed, 21);
 }
 
 #[test]
 fn a_survivor_of_two_is_given_leave_while_it_runs() {
     let mut cluster = cluster().settled();
-    cluster.slow_managers = true;
+    cluster.own.slow_managers = true;
     for ordinals in [[0, 1], [0, 2], [1, 2]] {
         for ordinal in ordinals {
             cluster.kill(ordinal);
@@ -87,14 +76,14 @@ fn a_survivor_of_two_is_given_leave_while_it_runs() {
 #[test]
 fn a_survivor_of_two_goes_on_by_itself_without_leave() {
     let mut cluster = cluster().settled();
-    let formed = cluster.formed;
+    let formed = cluster.own.formed;
     for survivor in 0..3 {
         (0..3).filter(|ordinal| *ordinal != survivor).for_each(|ordinal| cluster.kill(ordinal));
         cluster.tick();
         cluster.settle();
         assert!(is_of(&cluster, 3));
     }
-    assert_eq!(cluster.formed, formed);
+    assert_eq!(cluster.own.formed, formed);
 }
 
 #[test]
@@ -117,7 +106,7 @@ fn who_is_ahead_begins_whoever_that_is() {
         let position = cluster.position(ahead).unwrap();
         let more = Position { seqno: position.seqno + 3, ..position };
         cluster.put(ahead, Data::At(more));
-        cluster.acknowledged.insert(more.cluster, more.seqno);
+        cluster.own.acknowledged.insert(more.cluster, more.seqno);
         let plan = cluster.until(Reason::Bootstrapping);
         assert_eq!(plan.calls[0].ordinal, ahead, "{plan}");
         cluster.settle();
@@ -155,27 +144,24 @@ fn nothing_begins_from_less_than_was_seen_and_a_human_can_say_otherwise() {
     let old = Position { seqno: 5, ..position };
     (0..2).for_each(|ordinal| cluster.put(ordinal, Data::At(old)));
     cluster.wipe(2);
-    let formed = cluster.formed;
+    let formed = cluster.own.formed;
     let plan = cluster.until(Reason::DataLost);
     assert!(plan.calls.is_empty() && plan.message.contains("bootstrapFrom"), "{plan}");
     for r#type in [Type::Recovering, Type::Degraded] {
         assert_eq!(cluster.condition(r#type), ("True".to_owned(), "DataLost".to_owned()));
     }
-    for _ in 0..30 {
-        cluster.reconcile(usize::MAX);
-        cluster.tick();
-    }
-    assert_eq!(cluster.formed, formed);
-    cluster.loss_allowed = true;
+    cluster.rounds(30);
+    assert_eq!(cluster.own.formed, formed);
+    cluster.own.loss_allowed = true;
     cluster.change(|spec| {
         let from = BootstrapFrom { member: "shop-1".to_owned(), position: old.to_string() };
         spec.recovery.bootstrap_from = Some(from);
     });
-    cluster.acknowledged.clear();
+    cluster.own.acknowledged.clear();
     cluster.settle();
     assert!(is_of(&cluster, 3));
     // What was lost then is no loss the next time.
-    cluster.loss_allowed = false;
+    cluster.own.loss_allowed = false;
     cluster.kill_all();
     cluster.settle();
     assert!(is_of(&cluster, 3));
@@ -188,10 +174,7 @@ fn a_silent_member_is_waited_for_and_named() {
     cluster.cut.insert(1);
     let plan = cluster.until(Reason::WaitingForMembers);
     assert!(plan.message.contains("shop-1"), "{plan}");
-    for _ in 0..30 {
-        cluster.reconcile(usize::MAX);
-        cluster.tick();
-    }
+    cluster.rounds(30);
     assert!(cluster.primaries().is_empty());
     cluster.cut.clear();
     cluster.settle();
@@ -227,10 +210,7 @@ fn a_volume_of_another_history_is_never_begun_from() {
     cluster.put(1, Data::At(Position { cluster: Uuid::from_u128(77), seqno: 1_000_000 }));
     let plan = cluster.until(Reason::Bootstrapping);
     assert_ne!(plan.calls[0].ordinal, 1, "{plan}");
-    for _ in 0..10 {
-        cluster.reconcile(usize::MAX);
-        cluster.tick();
-    }
+    cluster.rounds(10);
     assert_eq!(cluster.condition(Type::Available).0, "True");
     assert_eq!(cluster.condition(Type::Degraded), ("True".to_owned(), "ForeignMember".to_owned()));
 }
@@ -249,7 +229,7 @@ fn a_partition_never_makes_two_of_one() {
         cluster.cut.clear();
         cluster.settle();
         assert!(is_of(&cluster, 3));
-        assert_eq!(cluster.formed, 1);
+        assert_eq!(cluster.own.formed, 1);
     }
 }
 
@@ -316,7 +296,7 @@ fn it_grows_and_shrinks_one_at_a_time() {
         cluster.settle();
         assert!(is_of(&cluster, usize::try_from(replicas).unwrap()), "{replicas}: {:#?}", cluster.status());
     }
-    assert_eq!(cluster.formed, 1);
+    assert_eq!(cluster.own.formed, 1);
 }
 
 /// The restart before is still recorded when the members are all well again.
@@ -325,10 +305,7 @@ fn a_growth_that_is_asked_for_during_a_rollout_is_followed() {
     for rounds in 0..20 {
         let mut cluster = cluster().settled();
         cluster.change(|spec| spec.image = Some("quartet/mariadb:2".to_owned()));
-        for _ in 0..rounds {
-            cluster.reconcile(usize::MAX);
-            cluster.tick();
-        }
+        cluster.rounds(rounds);
         cluster.change(|spec| spec.replicas = 5);
         cluster.settle();
         assert!(is_of(&cluster, 5), "{rounds}: {:#?}", cluster.status());
@@ -338,10 +315,9 @@ fn a_growth_that_is_asked_for_during_a_rollout_is_followed() {
 #[test]
 fn volumes_that_go_with_an_earlier_resource_are_not_begun_from() {
     let mut cluster = cluster().with_spec(|spec| spec.deletion_policy = DeletionPolicy::Delete).settled();
-    cluster.resource.status = None;
-    cluster.resource.metadata.uid = Some("the next".to_owned());
     // The members of before still answer, and are Primary.
-    cluster.set = None;
+    cluster.made_again_at_once();
+    cluster.resource.metadata.uid = Some("the next".to_owned());
     for _ in 0..5 {
         let plan = cluster.reconcile(usize::MAX);
         assert!(plan.message.contains("earlier resource") && plan.calls.is_empty(), "{plan}");
@@ -355,11 +331,7 @@ fn volumes_that_go_with_an_earlier_resource_are_not_begun_from() {
 fn nothing_is_begun_beside_volumes_that_an_earlier_resource_left() {
     let time = |second| Some(Time(Timestamp::from_second(second).unwrap()));
     let mut cluster = cluster().settled();
-    cluster.resource.status = None;
-    cluster.set = None;
-    for _ in 0..3 {
-        cluster.tick();
-    }
+    cluster.made_again();
     for claim in cluster.claims.values_mut() {
         claim.object.metadata.creation_timestamp = time(1);
     }
@@ -376,23 +348,17 @@ fn nothing_is_begun_beside_volumes_that_an_earlier_resource_left() {
 fn a_mind_changed_half_way_is_followed() {
     for rounds in 0..25 {
         let mut cluster = cluster().settled().with_spec(|spec| spec.replicas = 5);
-        for _ in 0..rounds {
-            cluster.reconcile(usize::MAX);
-            cluster.tick();
-        }
+        cluster.rounds(rounds);
         cluster.change(|spec| spec.replicas = 3);
         cluster.settle();
         assert!(is_of(&cluster, 3), "{rounds}: {:#?}", cluster.status());
         let mut cluster = cluster.with_spec(|spec| spec.replicas = 5).settled();
         cluster.change(|spec| spec.replicas = 3);
-        for _ in 0..rounds {
-            cluster.reconcile(usize::MAX);
-            cluster.tick();
-        }
+        cluster.rounds(rounds);
         cluster.change(|spec| spec.replicas = 5);
         cluster.settle();
         assert!(is_of(&cluster, 5), "{rounds}: {:#?}", cluster.status());
-        assert_eq!(cluster.formed, 1);
+        assert_eq!(cluster.own.formed, 1);
     }
 }
 
@@ -411,13 +377,13 @@ fn a_new_image_reaches_every_member_and_the_writer_last() {
     assert_eq!(order, ["shop-2", "shop-1", "shop-0"]);
     assert!(is_of(&cluster, 3));
     assert!(cluster.pods.values().all(|pod| !before.contains(&pod.uid)));
-    assert_eq!(cluster.formed, 1);
+    assert_eq!(cluster.own.formed, 1);
 }
 
 #[test]
 fn clients_that_stay_do_not_keep_a_member_for_ever() {
     let mut cluster = cluster().settled();
-    cluster.slow_clients = u32::MAX;
+    cluster.own.slow_clients = u32::MAX;
     cluster.change(|spec| spec.image = Some("quartet/mariadb:2".to_owned()));
     for _ in 0..40 {
         assert!(cluster.reconcile(usize::MAX).delete.is_empty());
@@ -445,10 +411,7 @@ fn a_single_member_restarts_and_recovers_too() {
 #[test]
 fn an_image_that_does_not_exist_costs_one_member_and_going_back_recovers() {
     let mut cluster = cluster().settled().with_spec(|spec| spec.image = Some("missing:1".to_owned()));
-    for _ in 0..60 {
-        cluster.reconcile(usize::MAX);
-        cluster.tick();
-    }
+    cluster.rounds(60);
     assert_eq!(cluster.pods.values().filter(|pod| !pod.runs).count(), 1);
     assert_eq!(cluster.condition(Type::Available).0, "True");
     cluster.change(|spec| spec.image = None);
@@ -463,8 +426,7 @@ fn hibernation_stops_the_members_one_by_one_and_waking_finds_everything() {
     cluster.change(|spec| spec.hibernated = true);
     let mut counts = vec![3];
     while !cluster.pods.is_empty() {
-        cluster.reconcile(usize::MAX);
-        cluster.tick();
+        cluster.rounds(1);
         counts.push(cluster.pods.len());
     }
     assert!(counts.windows(2).all(|pair| pair[0] - pair[1] <= 1), "{counts:?}");
@@ -481,11 +443,7 @@ fn hibernation_stops_the_members_one_by_one_and_waking_finds_everything() {
 fn kept_volumes_are_found_again_by_a_new_resource() {
     let mut cluster = cluster().settled();
     let identity = cluster.status().cluster;
-    cluster.resource.status = None;
-    cluster.set = None;
-    for _ in 0..3 {
-        cluster.tick();
-    }
+    cluster.made_again();
     cluster.settle();
     assert!(is_of(&cluster, 3));
     assert_eq!(cluster.status().cluster, identity);
@@ -530,7 +488,7 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
         let mut cluster = cluster();
         for chapter in 0..10 {
             let members = u16::try_from(cluster.pods.len()).unwrap();
-            cluster.slow_managers = next(2) == 0;
+            cluster.own.slow_managers = next(2) == 0;
             match next(10) {
                 0 => cluster.change(|spec| spec.replicas = 5),
                 1 => cluster.change(|spec| spec.replicas = 3),

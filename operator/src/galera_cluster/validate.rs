@@ -183,11 +183,11 @@ mod tests {
         let user = ("spec.users[0].passwordSecretRef".to_owned(), "SecretNotFound");
         let stats = ("spec.proxy.stats.credentialsSecretRef".to_owned(), "SecretNotFound");
         assert_eq!(faults(&cluster), [user.clone(), stats.clone()]);
-        cluster.named.insert("app".into(), secret(&["password"]));
-        cluster.named.insert("stats".into(), secret(&["username"]));
+        cluster.own.named.insert("app".into(), secret(&["password"]));
+        cluster.own.named.insert("stats".into(), secret(&["username"]));
         assert_eq!(faults(&cluster), [user, stats]);
-        cluster.named.insert("app".into(), secret(&["word"]));
-        cluster.named.insert("stats".into(), secret(&["username", "password"]));
+        cluster.own.named.insert("app".into(), secret(&["word"]));
+        cluster.own.named.insert("stats".into(), secret(&["username", "password"]));
         assert_eq!(faults(&cluster), []);
     }
 

@@ -10,7 +10,7 @@ use quartet_crds::{
 };
 
 use super::fixture::{Cluster, cluster};
-use crate::{names, plan::ObjectKind};
+use crate::{fixture::random, names, plan::ObjectKind};
 
 fn roles(cluster: &Cluster) -> Vec<MemberRole> {
     cluster.status().members.iter().map(|member| member.role).collect()
@@ -22,7 +22,7 @@ fn is_ready(cluster: &Cluster) -> bool {
 
 /// As many voters as pods and volumes, in every group.
 fn is_of(cluster: &Cluster, members: usize) -> bool {
-    let groups = cluster.clusters.values().next().expect("a cluster");
+    let groups = cluster.own.clusters.values().next().expect("a cluster");
     is_ready(cluster)
         && groups.iter().all(|group| group.configuration.voters.len() == members)
         && (cluster.pods.len(), cluster.claims.len()) == (members, members)
@@ -36,7 +36,7 @@ fn three_empty_members_become_one_cluster() {
     let status = cluster.status();
     assert_eq!(status.member_summary.as_deref(), Some("3/3"));
     assert_eq!(status.leader.as_deref(), Some("demo-0 (1/3)"));
-    assert_eq!(status.cluster_id, cluster.clusters.keys().next().map(ToString::to_string));
+    assert_eq!(status.cluster_id, cluster.own.clusters.keys().next().map(ToString::to_string));
     assert_eq!(status.operation, None);
 }
 
@@ -104,10 +104,7 @@ fn a_single_member_restarts_too() {
 #[test]
 fn an_image_that_does_not_exist_costs_one_member_and_going_back_recovers() {
     let mut cluster = cluster().three_members().with_spec(|spec| spec.image = Some("missing:1".to_owned()));
-    for _ in 0..60 {
-        cluster.reconcile(usize::MAX);
-        cluster.tick();
-    }
+    cluster.rounds(60);
     assert_eq!(cluster.pods.values().filter(|pod| !pod.runs).count(), 1);
     assert_eq!(cluster.condition(Type::Available).0, "True");
     assert_eq!(cluster.condition(Type::Ready).0, "False");
@@ -119,10 +116,7 @@ fn an_image_that_does_not_exist_costs_one_member_and_going_back_recovers() {
 #[test]
 fn a_first_image_that_does_not_exist_is_put_right_by_the_next() {
     let mut cluster = cluster().with_spec(|spec| spec.image = Some("missing:1".to_owned()));
-    for _ in 0..10 {
-        cluster.reconcile(usize::MAX);
-        cluster.tick();
-    }
+    cluster.rounds(10);
     cluster.change(|spec| spec.image = None);
     cluster.settle();
     assert!(is_of(&cluster, 3));
@@ -135,8 +129,7 @@ fn hibernation_stops_the_pods_one_by_one_and_waking_finds_everything() {
     cluster.change(|spec| spec.hibernated = true);
     let mut counts = vec![3];
     while !cluster.pods.is_empty() {
-        cluster.reconcile(usize::MAX);
-        cluster.tick();
+        cluster.rounds(1);
         counts.push(cluster.pods.len());
     }
     assert!(counts.windows(2).all(|pair| pair[0] - pair[1] <= 1), "{counts:?}");
@@ -161,9 +154,7 @@ fn a_cluster_that_shrank_in_its_sleep_wakes_whole_first() {
 fn kept_volumes_are_found_again_by_a_new_resource() {
     let mut cluster = cluster().scaled(5).settled();
     let identity = cluster.status().cluster_id;
-    cluster.resource.status = None;
-    (cluster.set, cluster.secret, cluster.budget) = (None, None, None);
-    cluster.tick();
+    cluster.made_again();
     cluster.change(|spec| spec.replicas = 3);
     cluster.settle();
     assert!(is_of(&cluster, 3));
@@ -186,15 +177,13 @@ fn a_pod_gets_its_labels_back_and_keeps_running() {
 fn a_growth_that_was_called_off_leaves_no_empty_volumes() {
     let mut cluster = cluster().three_members().scaled(5);
     while !(3..5).all(|ordinal| cluster.seen().is_empty(ordinal)) {
-        cluster.reconcile(usize::MAX);
-        cluster.tick();
+        cluster.rounds(1);
     }
     let mut cluster = cluster.scaled(3).settled();
     assert!(is_of(&cluster, 3));
     // Also where their members were never heard of, they are kept: nobody knows what is on them.
     cluster.change(|spec| spec.replicas = 5);
-    cluster.reconcile(usize::MAX);
-    cluster.tick();
+    cluster.rounds(1);
     cluster.cut.extend([3, 4]);
     let cluster = cluster.scaled(3).settled();
     assert_eq!((cluster.pods.len(), cluster.claims.len()), (3, 5));
@@ -205,9 +194,7 @@ fn a_growth_that_was_called_off_leaves_no_empty_volumes() {
 fn nothing_is_founded_beside_volumes_that_an_earlier_resource_left() {
     let time = |second| Some(Time(Timestamp::from_second(second).unwrap()));
     let mut cluster = cluster().three_members();
-    cluster.resource.status = None;
-    (cluster.set, cluster.secret, cluster.budget) = (None, None, None);
-    cluster.tick();
+    cluster.made_again();
     for claim in cluster.claims.values_mut() {
         claim.object.metadata.creation_timestamp = time(1);
     }
@@ -230,9 +217,8 @@ fn volumes_that_go_with_an_earlier_resource_are_neither_used_nor_kept() {
     let mut cluster = cluster().three_members();
     cluster.change(|spec| spec.deletion_policy = DeletionPolicy::Delete);
     cluster.settle();
-    cluster.resource.status = None;
+    cluster.made_again_at_once();
     cluster.resource.metadata.uid = Some("the next".to_owned());
-    (cluster.set, cluster.secret, cluster.budget) = (None, None, None);
     assert!(cluster.seen().reports().count() == 3, "the earlier members still answer");
     for _ in 0..5 {
         let plan = cluster.reconcile(usize::MAX);
@@ -248,7 +234,7 @@ fn volumes_that_go_with_an_earlier_resource_are_neither_used_nor_kept() {
             })
     );
     cluster.claims.clear();
-    cluster.clusters.clear();
+    cluster.own.clusters.clear();
     cluster.settle();
     assert!(is_of(&cluster, 3));
 }
@@ -328,13 +314,7 @@ fn volumes_belong_to_the_resource_only_while_they_shall_go_with_it() {
 #[test]
 fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
     for seed in 0..40_u64 {
-        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut next = move |bound: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % bound
-        };
+        let mut next = random(seed);
         let mut cluster = cluster();
         for chapter in 0..8 {
             match next(6) {
@@ -364,19 +344,13 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
 fn a_mind_changed_half_way_is_followed() {
     for rounds in 0..25 {
         let mut cluster = cluster().three_members().scaled(5);
-        for _ in 0..rounds {
-            cluster.reconcile(usize::MAX);
-            cluster.tick();
-        }
+        cluster.rounds(rounds);
         cluster.change(|spec| spec.replicas = 3);
         cluster.settle();
         assert!(is_ready(&cluster), "{rounds}: {:#?}", cluster.status());
         assert!(cluster.pods.len() == 3, "{rounds}");
         let mut cluster = cluster.scaled(5).settled().scaled(3);
-        for _ in 0..rounds {
-            cluster.reconcile(usize::MAX);
-            cluster.tick();
-        }
+        cluster.rounds(rounds);
         cluster.change(|spec| spec.replicas = 5);
         cluster.settle();
         assert!(is_of(&cluster, 5), "{rounds}: {:#?}", cluster.status());

@@ -85,10 +85,7 @@ mod tests {
     use quartet_crds::{common::ResourceAmounts, quantity};
 
     use super::*;
-    use crate::{
-        names,
-        sync_cluster::fixture::{cluster, storage_class},
-    };
+    use crate::{fixture::storage_class, names, sync_cluster::fixture::cluster};
 
     /// Field and reason of every fault.
     fn faults(change: impl FnOnce(&mut SyncClusterSpec)) -> Vec<(String, &'static str)> {

@@ -111,7 +111,7 @@ fn a_recorded_founding_goes_on_under_its_own_id() {
     let mut cluster = started();
     cluster.reconcile(1 + 1);
     let open = cluster.resource.status.clone().unwrap().operation.expect("recorded");
-    assert!(cluster.clusters.is_empty());
+    assert!(cluster.own.clusters.is_empty());
     let plan = cluster.plan();
     assert!(plan.record.is_none());
     assert_eq!(plan.calls.len(), 3);
@@ -190,7 +190,7 @@ fn a_member_that_lost_its_volume_first_learns_in_every_group() {
     for change in changes {
         assert!(change.voters.iter().all(|voter| voter.peer != new));
         assert_eq!(change.learners.iter().map(|learner| learner.peer).collect::<Vec<_>>(), [new]);
-        let leader = cluster.clusters.values().next().unwrap()[usize::from(change.group)].clone();
+        let leader = cluster.own.clusters.values().next().unwrap()[usize::from(change.group)].clone();
         assert_eq!(change.expected_index, leader.configuration.index);
     }
 }
@@ -246,8 +246,7 @@ fn the_volume_of_a_removed_member_is_given_up_before_it_is_taken_in() {
     cluster.change(|spec| spec.replicas = 3);
     cluster.settle();
     cluster.change(|spec| spec.replicas = 5);
-    cluster.reconcile(ALL);
-    cluster.tick();
+    cluster.rounds(1);
     let volume = &mut cluster.claims.get_mut(&3).unwrap().volume;
     (volume.incarnation, volume.cluster, volume.complete) = (old, identity, true);
     let plan = cluster.until(Reason::ResettingMember);
@@ -265,7 +264,7 @@ fn new_members_become_voters_together() {
             assert_ne!(change.voters.len(), 4);
         }
         cluster.tick();
-        assert!(cluster.clusters.values().flatten().all(|group| group.configuration.voters.len() != 4));
+        assert!(cluster.own.clusters.values().flatten().all(|group| group.configuration.voters.len() != 4));
     }
     cluster.settle();
 }
@@ -274,17 +273,17 @@ fn new_members_become_voters_together() {
 fn a_member_hands_over_before_it_restarts_and_the_busiest_goes_last() {
     let mut cluster =
         cluster().three_members().with_spec(|spec| spec.image = Some("quartet/node:2".to_owned()));
-    for group in cluster.clusters.values_mut().flatten() {
+    for group in cluster.own.clusters.values_mut().flatten() {
         group.leader = group.configuration.voters.iter().copied().find(|peer| peer.ordinal == 1);
     }
-    cluster.reconcile(ALL);
-    cluster.tick();
+    cluster.rounds(1);
     let mut deleted = Vec::new();
     for _ in 0..60 {
         let plan = cluster.plan();
         if let Some(deletion) = plan.delete.first() {
             let ordinal = names::ordinal("demo", &deletion.name).unwrap();
             let leads = cluster
+                .own
                 .clusters
                 .values()
                 .flatten()
@@ -294,8 +293,7 @@ fn a_member_hands_over_before_it_restarts_and_the_busiest_goes_last() {
         }
         let (told, leaving) = drains(&plan);
         assert!(told.len() <= 1 && told == leaving, "{plan}");
-        cluster.reconcile(ALL);
-        cluster.tick();
+        cluster.rounds(1);
     }
     assert_eq!(deleted, [2, 0, 1]);
 }
@@ -304,8 +302,7 @@ fn a_member_hands_over_before_it_restarts_and_the_busiest_goes_last() {
 fn a_restart_is_recorded_with_the_pod_that_it_is_about() {
     let mut cluster =
         cluster().three_members().with_spec(|spec| spec.image = Some("quartet/node:2".to_owned()));
-    cluster.reconcile(ALL);
-    cluster.tick();
+    cluster.rounds(1);
     let plan = cluster.plan();
     assert_eq!(recorded(&plan), Some("Restart"));
     cluster.reconcile(ALL);
@@ -331,18 +328,18 @@ fn nothing_is_restarted_while_a_member_is_away() {
 #[test]
 fn one_member_has_no_disruption_budget() {
     let mut cluster = cluster().three_members();
-    assert!(cluster.budget.is_some());
+    assert!(cluster.budgets.contains_key("demo"));
     cluster.change(|spec| spec.replicas = 1);
     cluster.settle();
-    assert!(cluster.budget.is_none());
+    assert!(cluster.budgets.is_empty());
 }
 
 #[test]
 fn a_token_is_made_once() {
     let mut cluster = cluster().three_members();
-    let token = cluster.secret.clone().unwrap().data;
+    let token = cluster.secrets["demo-admin"].data.clone();
     cluster.reconcile(ALL);
-    assert_eq!(cluster.secret.unwrap().data, token);
+    assert_eq!(cluster.secrets["demo-admin"].data, token);
 }
 
 #[test]

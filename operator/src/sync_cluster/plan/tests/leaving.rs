@@ -35,7 +35,8 @@ fn members_leave_the_configurations_before_their_pods_stop_and_their_volumes_go(
     assert_eq!(cluster.pods.len(), 5);
     let mut gone = Vec::new();
     for _ in 0..20 {
-        let members = cluster.clusters.values().flatten().map(|group| group.configuration.voters.len()).max();
+        let members =
+            cluster.own.clusters.values().flatten().map(|group| group.configuration.voters.len()).max();
         let plan = cluster.reconcile(ALL);
         if !plan.delete.is_empty() {
             assert_eq!((members, cluster.pods.len()), (Some(3), 3));
@@ -54,7 +55,7 @@ fn a_removal_that_is_not_committed_everywhere_takes_nothing_from_anybody() {
     let mut cluster = cluster().scaled(5).settled().scaled(3);
     until_changes(&mut cluster);
     cluster.tick();
-    for group in cluster.clusters.values_mut().flatten() {
+    for group in cluster.own.clusters.values_mut().flatten() {
         let now = &mut group.configuration;
         assert_eq!((now.voters.len(), now.outgoing.len()), (3, 0));
         now.committed = false;
@@ -72,10 +73,10 @@ fn a_removal_that_is_not_committed_everywhere_takes_nothing_from_anybody() {
 fn members_leave_their_service_before_they_leave_the_configurations() {
     let mut cluster = cluster().scaled(5).settled().scaled(3);
     let leads = |cluster: &Cluster, ordinals: &[u16]| {
-        let mut leaders = cluster.clusters.values().flatten().filter_map(|group| group.leader);
+        let mut leaders = cluster.own.clusters.values().flatten().filter_map(|group| group.leader);
         leaders.any(|leader| ordinals.contains(&leader.ordinal))
     };
-    cluster.clusters.values_mut().flatten().for_each(|group| {
+    cluster.own.clusters.values_mut().flatten().for_each(|group| {
         group.leader = group.configuration.voters.iter().copied().find(|peer| peer.ordinal == 4);
     });
     let mut told = 0;
@@ -87,8 +88,7 @@ fn members_leave_their_service_before_they_leave_the_configurations() {
         }
         assert!(plan.message.contains("have gone elsewhere"), "{plan}");
         told += 1;
-        cluster.reconcile(ALL);
-        cluster.tick();
+        cluster.rounds(1);
     };
     assert!(told >= 3, "{told}");
     assert!(!cluster.is_ready(3) && !cluster.is_ready(4) && !leads(&cluster, &[3, 4]), "{plan}");
@@ -108,7 +108,7 @@ fn a_leaving_member_that_nobody_reaches_has_nothing_to_drain() {
 #[test]
 fn a_member_that_does_not_drain_holds_up_a_shrink_for_a_minute() {
     let mut cluster = cluster().scaled(5).settled().scaled(3);
-    cluster.stubborn.insert(3);
+    cluster.own.stubborn.insert(3);
     for second in 0..60 {
         let plan = cluster.reconcile(ALL);
         assert!(
@@ -127,13 +127,12 @@ fn a_member_that_does_not_drain_holds_up_a_shrink_for_a_minute() {
 fn members_that_stay_after_all_come_back_to_their_service() {
     let mut cluster = cluster().scaled(5).settled().scaled(3);
     while cluster.is_ready(3) {
-        cluster.reconcile(ALL);
-        cluster.tick();
+        cluster.rounds(1);
     }
     cluster.change(|spec| spec.replicas = 5);
     cluster.settle();
     assert!((0..5).all(|ordinal| cluster.is_ready(ordinal)));
-    assert!(cluster.clusters.values().flatten().all(|group| group.configuration.voters.len() == 5));
+    assert!(cluster.own.clusters.values().flatten().all(|group| group.configuration.voters.len() == 5));
 }
 
 #[test]
