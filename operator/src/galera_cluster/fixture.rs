@@ -16,9 +16,9 @@ use quartet_client::galera::{MemberReport, Position};
 use quartet_crds::galera_cluster::{Database, GaleraCluster, GaleraClusterSpec, GaleraClusterStatus, User};
 use uuid::Uuid;
 
-use super::{Call, GaleraClusters, LABEL, MEMBER, Seen, Valid, validate};
+use super::{Call, GaleraClusters, Seen, Valid, validate};
 use crate::{
-    fixture::{self, Model},
+    fixture::{self, Model, Spec},
     names,
 };
 
@@ -136,10 +136,18 @@ impl Model for Galera {
         &status.conditions
     }
 
-    fn labels() -> BTreeMap<String, String> {
-        let mut labels = names::selector(LABEL, Self::NAME);
-        labels.insert(names::COMPONENT.to_owned(), MEMBER.to_owned());
-        labels
+    fn identity(status: &GaleraClusterStatus) -> Option<&str> {
+        status.cluster.as_deref()
+    }
+
+    fn spec(spec: &mut GaleraClusterSpec) -> Spec<'_> {
+        Spec {
+            replicas: &mut spec.replicas,
+            image: &mut spec.image,
+            storage: &mut spec.storage,
+            deletion_policy: &mut spec.deletion_policy,
+            hibernated: &mut spec.hibernated,
+        }
     }
 
     fn volume(cluster: &mut Cluster) -> Volume {
@@ -183,6 +191,15 @@ impl Model for Galera {
 
     fn end(cluster: &mut Cluster, ordinal: u16) {
         cluster.leave(ordinal);
+    }
+
+    /// In one Primary component.
+    fn is_made_of(cluster: &Cluster, members: usize) -> bool {
+        cluster.primaries().len() == members
+    }
+
+    fn is_unbroken(cluster: &Cluster) -> bool {
+        cluster.own.formed == 1
     }
 
     fn live(cluster: &mut Cluster) {

@@ -1,8 +1,7 @@
 //! A cluster's life on the model: it converges from everywhere, also when the operator is killed between any two
 //! actions, and what must never happen does not.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::{apis::meta::v1::Time, util::intstr::IntOrString};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use quartet_client::galera::Position;
 use quartet_crds::{
     common::DeletionPolicy,
@@ -15,27 +14,21 @@ use super::{
     Command,
     fixture::{Cluster, Data, cluster},
 };
-use crate::{fixture::random, plan::Object};
-
-fn is_ready(cluster: &Cluster) -> bool {
-    cluster.condition(Type::Ready) == ("True".to_owned(), "AllMembersReady".to_owned())
-}
-
-/// So many members, all in one Primary component, and so many volumes.
-fn is_of(cluster: &Cluster, members: usize) -> bool {
-    is_ready(cluster)
-        && cluster.primaries().len() == members
-        && (cluster.pods.len(), cluster.claims.len()) == (members, members)
-}
+use crate::{
+    fixture::{lives::lives, random},
+    plan::Object,
+};
 
 fn states(cluster: &Cluster) -> Vec<MemberState> {
     cluster.status().members.iter().map(|member| member.state).collect()
 }
 
+lives!(cluster);
+
 #[test]
 fn three_empty_members_become_one_cluster() {
     let cluster = cluster().settled();
-    assert!(is_of(&cluster, 3));
+    assert!(cluster.is_of(3));
     assert_eq!(states(&cluster), [MemberState::Synced; 3]);
     let status = cluster.status();
     assert_eq!(status.member_summary.as_deref(), Some("3/3"));
@@ -52,7 +45,7 @@ fn all_killed_at_once_come_back_by_themselves() {
         assert_eq!(cluster.condition(Type::Quorate), ("False".to_owned(), "PrimaryMissing".to_owned()));
         assert_eq!(cluster.condition(Type::Recovering).0, "True");
         cluster.settle();
-        assert!(is_of(&cluster, 3), "{round}");
+        assert!(cluster.is_of(3), "{round}");
     }
     assert_eq!(cluster.own.formed, 21);
 }
@@ -69,7 +62,7 @@ fn a_survivor_of_two_is_given_leave_while_it_runs() {
         let plan = cluster.until(Reason::Bootstrapping);
         assert_eq!(plan.calls[0].ordinal, survivor, "{plan}");
         cluster.settle();
-        assert!(is_of(&cluster, 3));
+        assert!(cluster.is_of(3));
     }
 }
 
@@ -81,7 +74,7 @@ fn a_survivor_of_two_goes_on_by_itself_without_leave() {
         (0..3).filter(|ordinal| *ordinal != survivor).for_each(|ordinal| cluster.kill(ordinal));
         cluster.tick();
         cluster.settle();
-        assert!(is_of(&cluster, 3));
+        assert!(cluster.is_of(3));
     }
     assert_eq!(cluster.own.formed, formed);
 }
@@ -94,7 +87,7 @@ fn a_survivor_that_lacks_what_was_acknowledged_ends_and_the_others_are_begun_fro
         let plan = cluster.until(Reason::Bootstrapping);
         assert_ne!(plan.calls[0].ordinal, survivor, "{plan}");
         cluster.settle();
-        assert!(is_of(&cluster, 3));
+        assert!(cluster.is_of(3));
     }
 }
 
@@ -110,7 +103,7 @@ fn who_is_ahead_begins_whoever_that_is() {
         let plan = cluster.until(Reason::Bootstrapping);
         assert_eq!(plan.calls[0].ordinal, ahead, "{plan}");
         cluster.settle();
-        assert!(is_of(&cluster, 3));
+        assert!(cluster.is_of(3));
     }
 }
 
@@ -126,7 +119,7 @@ fn an_emptied_and_a_torn_volume_are_filled_and_never_begun_from() {
                 cluster.put(ordinal, data);
             }
             cluster.settle();
-            assert!(is_of(&cluster, 3));
+            assert!(cluster.is_of(3));
         }
     }
 }
@@ -159,12 +152,12 @@ fn nothing_begins_from_less_than_was_seen_and_a_human_can_say_otherwise() {
     });
     cluster.own.acknowledged.clear();
     cluster.settle();
-    assert!(is_of(&cluster, 3));
+    assert!(cluster.is_of(3));
     // What was lost then is no loss the next time.
     cluster.own.loss_allowed = false;
     cluster.kill_all();
     cluster.settle();
-    assert!(is_of(&cluster, 3));
+    assert!(cluster.is_of(3));
 }
 
 #[test]
@@ -178,7 +171,7 @@ fn a_silent_member_is_waited_for_and_named() {
     assert!(cluster.primaries().is_empty());
     cluster.cut.clear();
     cluster.settle();
-    assert!(is_of(&cluster, 3));
+    assert!(cluster.is_of(3));
 }
 
 /// Whoever is not Synced may be evicted like any other that is the only one to go; before there is a cluster, everybody.
@@ -228,7 +221,7 @@ fn a_partition_never_makes_two_of_one() {
         assert_eq!(cluster.condition(Type::Available).0, "True");
         cluster.cut.clear();
         cluster.settle();
-        assert!(is_of(&cluster, 3));
+        assert!(cluster.is_of(3));
         assert_eq!(cluster.own.formed, 1);
     }
 }
@@ -250,7 +243,7 @@ fn two_operators_never_give_two_leaves() {
     }
     assert!(cluster.primaries().is_empty());
     cluster.settle();
-    assert!(is_of(&cluster, 3));
+    assert!(cluster.is_of(3));
 }
 
 #[test]
@@ -275,7 +268,7 @@ fn a_recorded_leave_is_repeated_by_the_next_operator_and_no_other_is_given() {
     assert_ne!(leave.operation.to_string(), recorded.id);
     assert_eq!(leave.run, cluster.run(plan.calls[0].ordinal));
     cluster.settle();
-    assert!(is_of(&cluster, 3));
+    assert!(cluster.is_of(3));
 }
 
 #[test]
@@ -288,17 +281,6 @@ fn a_founder_that_loses_its_volume_is_a_loss() {
     assert!(plan.calls.is_empty() && plan.message.contains("shop-0"), "{plan}");
 }
 
-#[test]
-fn it_grows_and_shrinks_one_at_a_time() {
-    let mut cluster = cluster().settled();
-    for replicas in [5, 3, 1, 3, 7, 1, 5] {
-        cluster.change(|spec| spec.replicas = replicas);
-        cluster.settle();
-        assert!(is_of(&cluster, usize::try_from(replicas).unwrap()), "{replicas}: {:#?}", cluster.status());
-    }
-    assert_eq!(cluster.own.formed, 1);
-}
-
 /// The restart before is still recorded when the members are all well again.
 #[test]
 fn a_growth_that_is_asked_for_during_a_rollout_is_followed() {
@@ -308,7 +290,7 @@ fn a_growth_that_is_asked_for_during_a_rollout_is_followed() {
         cluster.rounds(rounds);
         cluster.change(|spec| spec.replicas = 5);
         cluster.settle();
-        assert!(is_of(&cluster, 5), "{rounds}: {:#?}", cluster.status());
+        assert!(cluster.is_of(5), "{rounds}: {:#?}", cluster.status());
     }
 }
 
@@ -329,37 +311,13 @@ fn volumes_that_go_with_an_earlier_resource_are_not_begun_from() {
 /// `replicas` is smaller than it was: a volume that nobody asks for may hold the newest data.
 #[test]
 fn nothing_is_begun_beside_volumes_that_an_earlier_resource_left() {
-    let time = |second| Some(Time(Timestamp::from_second(second).unwrap()));
     let mut cluster = cluster().settled();
-    cluster.made_again();
-    for claim in cluster.claims.values_mut() {
-        claim.object.metadata.creation_timestamp = time(1);
-    }
-    cluster.resource.metadata.creation_timestamp = time(2);
-    cluster.change(|spec| spec.replicas = 1);
+    cluster.made_again_beside_volumes(1);
     let plan = cluster.until(Reason::ForeignMember);
     assert!(plan.record.is_none() && plan.message.contains("spec.replicas to 3"), "{plan}");
     cluster.change(|spec| spec.replicas = 3);
     cluster.settle();
-    assert!(is_of(&cluster, 3));
-}
-
-#[test]
-fn a_mind_changed_half_way_is_followed() {
-    for rounds in 0..25 {
-        let mut cluster = cluster().settled().with_spec(|spec| spec.replicas = 5);
-        cluster.rounds(rounds);
-        cluster.change(|spec| spec.replicas = 3);
-        cluster.settle();
-        assert!(is_of(&cluster, 3), "{rounds}: {:#?}", cluster.status());
-        let mut cluster = cluster.with_spec(|spec| spec.replicas = 5).settled();
-        cluster.change(|spec| spec.replicas = 3);
-        cluster.rounds(rounds);
-        cluster.change(|spec| spec.replicas = 5);
-        cluster.settle();
-        assert!(is_of(&cluster, 5), "{rounds}: {:#?}", cluster.status());
-        assert_eq!(cluster.own.formed, 1);
-    }
+    assert!(cluster.is_of(3));
 }
 
 #[test]
@@ -375,7 +333,7 @@ fn a_new_image_reaches_every_member_and_the_writer_last() {
         cluster.tick();
     }
     assert_eq!(order, ["shop-2", "shop-1", "shop-0"]);
-    assert!(is_of(&cluster, 3));
+    assert!(cluster.is_of(3));
     assert!(cluster.pods.values().all(|pod| !before.contains(&pod.uid)));
     assert_eq!(cluster.own.formed, 1);
 }
@@ -402,51 +360,16 @@ fn a_single_member_restarts_and_recovers_too() {
     let mut cluster = cluster().with_spec(|spec| spec.replicas = 1).settled();
     cluster.change(|spec| spec.server.snapshot_isolation = true);
     cluster.settle();
-    assert!(is_of(&cluster, 1));
+    assert!(cluster.is_of(1));
     cluster.kill_all();
     cluster.settle();
-    assert!(is_of(&cluster, 1));
+    assert!(cluster.is_of(1));
 }
 
 #[test]
-fn an_image_that_does_not_exist_costs_one_member_and_going_back_recovers() {
-    let mut cluster = cluster().settled().with_spec(|spec| spec.image = Some("missing:1".to_owned()));
-    cluster.rounds(60);
-    assert_eq!(cluster.pods.values().filter(|pod| !pod.runs).count(), 1);
-    assert_eq!(cluster.condition(Type::Available).0, "True");
-    cluster.change(|spec| spec.image = None);
-    cluster.settle();
-    assert!(is_of(&cluster, 3));
-}
-
-#[test]
-fn hibernation_stops_the_members_one_by_one_and_waking_finds_everything() {
-    let mut cluster = cluster().settled();
-    let identity = cluster.status().cluster;
-    cluster.change(|spec| spec.hibernated = true);
-    let mut counts = vec![3];
-    while !cluster.pods.is_empty() {
-        cluster.rounds(1);
-        counts.push(cluster.pods.len());
-    }
-    assert!(counts.windows(2).all(|pair| pair[0] - pair[1] <= 1), "{counts:?}");
-    cluster.settle();
-    assert_eq!(cluster.condition(Type::Available), ("False".to_owned(), "Hibernated".to_owned()));
+fn a_cluster_asleep_is_not_said_to_recover() {
+    let cluster = cluster().settled().with_spec(|spec| spec.hibernated = true).settled();
     assert_eq!(cluster.condition(Type::Recovering).0, "False");
-    cluster.change(|spec| spec.hibernated = false);
-    cluster.settle();
-    assert!(is_of(&cluster, 3));
-    assert_eq!(cluster.status().cluster, identity);
-}
-
-#[test]
-fn kept_volumes_are_found_again_by_a_new_resource() {
-    let mut cluster = cluster().settled();
-    let identity = cluster.status().cluster;
-    cluster.made_again();
-    cluster.settle();
-    assert!(is_of(&cluster, 3));
-    assert_eq!(cluster.status().cluster, identity);
 }
 
 #[test]
@@ -511,6 +434,6 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
         }
         cluster.change(|spec| (spec.replicas, spec.hibernated) = (3, false));
         cluster.settle();
-        assert!(is_of(&cluster, 3), "seed {seed}: {}", cluster.plan());
+        assert!(cluster.is_of(3), "seed {seed}: {}", cluster.plan());
     }
 }

@@ -10,11 +10,8 @@ use quartet_client::admin::MemberReport;
 use quartet_crds::sync_cluster::{SyncCluster, SyncClusterSpec, SyncClusterStatus};
 use uuid::Uuid;
 
-use super::{Call, LABEL, Seen, SyncClusters};
-use crate::{
-    fixture::{self, Model},
-    names,
-};
+use super::{Call, Seen, SyncClusters};
+use crate::fixture::{self, Model, Spec};
 
 pub(crate) type Cluster = fixture::Cluster<Raft>;
 
@@ -117,8 +114,18 @@ impl Model for Raft {
         &status.conditions
     }
 
-    fn labels() -> BTreeMap<String, String> {
-        names::labels(LABEL, Self::NAME)
+    fn identity(status: &SyncClusterStatus) -> Option<&str> {
+        status.cluster_id.as_deref()
+    }
+
+    fn spec(spec: &mut SyncClusterSpec) -> Spec<'_> {
+        Spec {
+            replicas: &mut spec.replicas,
+            image: &mut spec.image,
+            storage: &mut spec.storage,
+            deletion_policy: &mut spec.deletion_policy,
+            hibernated: &mut spec.hibernated,
+        }
     }
 
     fn volume(cluster: &mut Cluster) -> Volume {
@@ -156,6 +163,12 @@ impl Model for Raft {
             !cluster.is_member_anywhere(incarnation),
             "the volume of member {ordinal} is deleted while it is one"
         );
+    }
+
+    /// As voters of every group.
+    fn is_made_of(cluster: &Cluster, members: usize) -> bool {
+        let groups = cluster.own.clusters.values().next().expect("a cluster");
+        groups.iter().all(|group| group.configuration.voters.len() == members)
     }
 
     fn live(cluster: &mut Cluster) {
