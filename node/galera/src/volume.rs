@@ -86,7 +86,8 @@ impl Volume {
 
     /// Who this volume is: drawn when it is seen for the first time, and again when its data has gone.
     pub fn identity(&self) -> Result<Identity, VolumeError> {
-        let holds_data = !self.is_empty()?;
+        // A founding that was cut off is begun again, by the same one.
+        let holds_data = !self.is_empty()? && !self.is_founding();
         let known: Option<Identity> = self.read(IDENTITY)?;
         let identity = match known {
             Some(known) if known.held_data == holds_data => return Ok(known),
@@ -215,6 +216,24 @@ mod tests {
         let wiped = volume.identity().unwrap();
         assert_ne!(wiped.incarnation, empty.incarnation);
         assert_eq!(volume.identity().unwrap(), wiped);
+    }
+
+    /// Its leave to found names this incarnation: another one would look as if the founder had lost its volume.
+    #[test]
+    fn a_founder_that_is_cut_off_stays_who_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        let empty = volume.identity().unwrap();
+        volume.begin_founding().unwrap();
+        volume.write_data("ibdata1", "").unwrap();
+        assert_eq!(volume.identity().unwrap(), empty);
+        volume.clear().unwrap();
+        volume.end_founding().unwrap();
+        assert_eq!(volume.identity().unwrap(), empty);
+        volume.begin_founding().unwrap();
+        volume.write_data("ibdata1", "").unwrap();
+        volume.end_founding().unwrap();
+        assert!(volume.identity().unwrap().held_data);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! One life of the server: from its start to its end.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use quartet_client::galera::Position;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::evictions::Evictions;
 use crate::decide::Link;
 use crate::server::Server;
 use crate::server::sql::{Probe, Sql};
@@ -21,8 +21,6 @@ pub(super) const FRESH: Duration = Duration::from_secs(2);
 const LATELY: Duration = Duration::from_secs(1);
 /// The group's own timers have run out by then.
 const COME_BACK: Duration = Duration::from_secs(1);
-/// The group has done without an evicted member long before; or it is another one at the same address.
-const COUNTED_MAX: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
 
 /// What the server said, and when.
@@ -58,10 +56,7 @@ pub(super) struct Life {
     standing: (Standing, Instant),
     pub(super) was_primary: bool,
     pub(super) was_synced: Option<Instant>,
-    evicted: Option<Instant>,
-    /// Where those were who are being evicted.
-    evictees: BTreeSet<IpAddr>,
-    evictees_since: Option<Instant>,
+    pub(super) evictions: Evictions,
     /// When it last said something, and when it last began to again after a pause.
     heard: Option<(Instant, Option<Instant>)>,
     pub(super) markers: Markers,
@@ -83,9 +78,7 @@ impl Life {
             standing: (Standing::Starting, Instant::now()),
             was_primary: false,
             was_synced: None,
-            evicted: None,
-            evictees: BTreeSet::new(),
-            evictees_since: None,
+            evictions: Evictions::default(),
             heard: None,
             markers: Markers::There,
             told_to_end: None,
@@ -128,17 +121,7 @@ impl Life {
         }
         let counted =
             |address: &IpAddr| status.is_some_and(|it| it.members().any(|member| member == *address));
-        if status.is_none_or(|status| !status.has_evicted()) {
-            self.evicted = None;
-            self.evictees.clear();
-        } else if self.evictees.iter().any(counted)
-            && self.evictees_since.is_some_and(|since| now - since < COUNTED_MAX)
-        {
-            // Taken back now, it would not have been done at all.
-            self.evicted = Some(now);
-        } else {
-            self.evicted.get_or_insert(now);
-        }
+        self.evictions.look(now, status.is_some_and(Status::has_evicted), counted);
     }
 
     pub(super) fn link(&self, now: Instant) -> Link {
@@ -153,22 +136,6 @@ impl Life {
     pub(super) fn has_just_come_back(&self, now: Instant) -> bool {
         let since = self.heard.and_then(|(_, since)| since);
         since.is_some_and(|since| now - since < COME_BACK)
-    }
-
-    /// Evictions are in force, for so long.
-    pub(super) fn evicted_for(&self, now: Instant) -> Option<Duration> {
-        self.evicted.map(|since| now - since)
-    }
-
-    /// They are about to be taken back: not told again at once.
-    pub(super) fn unevict(&mut self, now: Instant) {
-        self.evicted = Some(now);
-    }
-
-    /// Somebody at this address is about to be evicted.
-    pub(super) fn evicts(&mut self, now: Instant, address: Option<IpAddr>) {
-        self.evictees.extend(address);
-        self.evictees_since = Some(now);
     }
 
     /// Addresses of those whom the group counts.

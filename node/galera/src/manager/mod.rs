@@ -2,6 +2,7 @@
 //! there is to tell. Steps run beside it and report back; it never waits for one.
 
 mod drain;
+mod evictions;
 mod face;
 mod grant;
 mod life;
@@ -311,7 +312,7 @@ impl Manager {
             schema_due: self.schema.is_due(now, self.inputs.borrow().schema_hash()),
             group: &group,
             position: self.state.life().and_then(|life| life.settled_position(now)),
-            evicted_for: self.state.life().and_then(|life| life.evicted_for(now)),
+            evicted_for: self.state.life().and_then(|life| life.evictions.for_at_least(now)),
         };
         if stopping && !matches!(view.phase, Phase::Running(_)) {
             return true;
@@ -384,7 +385,7 @@ impl Manager {
         // Told once: those that are gone already do not mind.
         let address = self.peers.settle(node);
         let Some(life) = self.state.life_mut() else { return };
-        life.evicts(Instant::now(), address);
+        life.evictions.tell(Instant::now(), address);
         let sql = life.sql.clone();
         tracing::info!(%node, "evicting a server that is proven dead");
         tokio::spawn(async move {
@@ -396,7 +397,7 @@ impl Manager {
 
     fn unevict(&mut self, now: Instant) {
         let Some(life) = self.state.life_mut() else { return };
-        life.unevict(now);
+        life.evictions.taken_back(now);
         let sql = life.sql.clone();
         tokio::spawn(async move {
             if let Err(error) = sql.unevict().await {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::Stdio;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::config::SST_USER;
@@ -45,18 +45,15 @@ pub async fn install(children: &Children, data: &Path, run: &Path) -> Result<(),
         .arg(format!("--extra-file={}", extra.display()))
         .env("PATH", PATH)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        // The script tells of its own errors in one, and of its server's in the other.
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
     let mut child = children.spawn(&mut command).map_err(InstallError::Run)?;
     let id = child.id();
-    let mut said = Vec::new();
-    if let Some(mut output) = child.stderr.take() {
-        // What it says is for a human; that it ended is what counts.
-        let _ = (&mut output).take(SAID_BYTES_MAX).read_to_end(&mut said).await;
-        let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
-    }
+    let (first, last) = tokio::join!(read(child.stdout.take()), read(child.stderr.take()));
+    let said = [first, last].concat();
     let status = child.wait().await;
     children.forget(id);
     if status.as_ref().is_ok_and(std::process::ExitStatus::success) {
@@ -65,4 +62,14 @@ pub async fn install(children: &Children, data: &Path, run: &Path) -> Result<(),
     let said = String::from_utf8_lossy(&said);
     let last = said.chars().rev().take(SAID_CHARS_MAX).collect::<Vec<_>>().into_iter().rev().collect();
     Err(InstallError::Failed { how: how(status), said: last })
+}
+
+/// What it says is for a human; that it ended is what counts.
+async fn read(output: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut said = Vec::new();
+    if let Some(mut output) = output {
+        let _ = (&mut output).take(SAID_BYTES_MAX).read_to_end(&mut said).await;
+        let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
+    }
+    said
 }
