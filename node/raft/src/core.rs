@@ -46,6 +46,8 @@ pub struct Raft {
     pub(crate) timeout_ticks: u32,
     /// Elections this member stood for; makes the next timeout another one.
     pub(crate) attempt: u64,
+    /// Timeouts that are still to be short, for the leader's process was found gone.
+    pub(crate) short_timeouts: u32,
     /// Of the step under way.
     pub(crate) effects: Effects,
     announced: Standing,
@@ -105,6 +107,7 @@ impl Raft {
             elapsed_ticks: 0,
             timeout_ticks: 0,
             attempt: 0,
+            short_timeouts: 0,
             effects: Effects::default(),
             announced,
             log,
@@ -119,6 +122,7 @@ impl Raft {
         match input {
             Input::Tick => self.tick(),
             Input::Resign => self.resign(),
+            Input::Gone(id) => self.lose_leader(id),
             Input::Receive { from, message } => self.receive(from, message),
             Input::Propose(proposals) => self.propose(proposals)?,
             Input::Read(id) => self.read(id)?,

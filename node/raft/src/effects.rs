@@ -15,6 +15,8 @@ pub enum Input {
     /// This member is not able to lead: it gives up its leadership, or its election. While that lasts it is to get
     /// no ticks, so that it begins no other.
     Resign,
+    /// Somebody found this member's process gone: a hint, which may be wrong. Whoever followed it stands soon.
+    Gone(MemberId),
     Receive {
         from: MemberId,
         message: Message,

@@ -10,6 +10,10 @@ use crate::progress::{Handover, Leadership, Peer};
 use crate::reads::Reads;
 use crate::types::{Index, MemberId, Payload, Position, Term};
 
+/// After the leader's process was found gone: attempts before elections take their usual time again. More than one,
+/// for the others may not have noticed yet, or stand at the same moment.
+const SHORT_TIMEOUTS: u32 = 4;
+
 /// An election, or the question whether one could be won.
 pub(crate) struct Candidacy {
     pre: bool,
@@ -78,6 +82,17 @@ impl Raft {
         }
     }
 
+    /// The leader's process is gone, as far as could be seen: an election begins soon, and this member takes part in
+    /// others'. Should it live after all, then those who still hear it refuse, and its next message ends the matter.
+    pub(crate) fn lose_leader(&mut self, id: MemberId) {
+        if self.leader == Some(id) && matches!(self.state, State::Follower) {
+            self.leader = None;
+            self.elapsed_ticks = 0;
+            self.short_timeouts = SHORT_TIMEOUTS;
+            self.draw_timeout();
+        }
+    }
+
     /// A voter may, and so may one that the configuration in force leaves out, until it knows that to be committed:
     /// its log may be the only one complete enough (§4.2.2). It does not count its own vote then.
     fn may_stand(&self) -> bool {
@@ -101,7 +116,8 @@ impl Raft {
         }
     }
 
-    /// The next timeout: within [election_ticks, 2 * election_ticks), another for each member, term and attempt.
+    /// The next timeout: within [election_ticks, 2 * election_ticks), another for each member, term and attempt. The
+    /// short ones are at once, within two heartbeats, and then long enough for an election to be decided.
     pub(crate) fn draw_timeout(&mut self) {
         let incarnation = self.id.incarnation;
         #[allow(clippy::cast_possible_truncation)] // Folding is meant.
@@ -113,9 +129,15 @@ impl Raft {
             self.attempt,
         ];
         let drawn = parts.iter().fold(self.settings.seed, |state, part| mix(state ^ part));
-        let election_ticks = self.settings.election_ticks.max(1);
-        let extra = drawn % u64::from(election_ticks);
-        self.timeout_ticks = election_ticks.saturating_add(u32::try_from(extra).unwrap_or(0));
+        let short = self.settings.heartbeat_ticks.saturating_mul(2);
+        let (least, range) = match self.short_timeouts {
+            0 => (self.settings.election_ticks, self.settings.election_ticks),
+            SHORT_TIMEOUTS => (1, short),
+            _ => (short, short),
+        };
+        self.short_timeouts = self.short_timeouts.saturating_sub(1);
+        let extra = drawn % u64::from(range.max(1));
+        self.timeout_ticks = least.max(1).saturating_add(u32::try_from(extra).unwrap_or(0));
     }
 
     /// Brings the terms in line. False if the message has no more to say.
@@ -179,6 +201,9 @@ impl Raft {
             }
         }
         self.leader = leader;
+        if leader.is_some() {
+            self.short_timeouts = 0;
+        }
         self.draw_timeout();
     }
 

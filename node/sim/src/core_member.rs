@@ -389,6 +389,12 @@ impl Member for CoreMember {
                 let result = self.command(command);
                 self.output.command_results.push((id, result));
             }
+            Event::Gone { peer } => {
+                let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+                for id in ids {
+                    self.step_or_skip(id, Input::Gone(peer));
+                }
+            }
             Event::Disconnected { .. } | Event::Cancel { .. } => {}
         }
     }

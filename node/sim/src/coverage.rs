@@ -10,6 +10,8 @@ pub struct Coverage {
     pub cuts: u64,
     /// Between clients and members.
     pub client_cuts: u64,
+    /// That a member's process is gone, true or not.
+    pub hints: u64,
     /// Volumes with a flipped bit that their members noticed.
     pub damaged: u64,
     /// Those that they could not notice: it was in the last that was synced.
@@ -47,6 +49,7 @@ impl Coverage {
         self.refused += other.refused;
         self.client_cuts += other.client_cuts;
         self.cuts += other.cuts;
+        self.hints += other.hints;
         self.pauses += other.pauses;
         self.snapshots += other.snapshots;
         self.configurations += other.configurations;
@@ -60,13 +63,14 @@ impl std::fmt::Display for Coverage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} elections, {} crashes, {} cuts, {} of clients, {} pauses, {} wiped volumes, {} damaged ({} in what \
+            "{} elections, {} crashes, {} cuts, {} of clients, {} hints, {} pauses, {} wiped volumes, {} damaged ({} in what \
              nothing proves durable), {} failed syncs, {} that hung, {} torn writes, {} full disks ({} refusals), {} snapshots, {} \
              configurations, {} operations acknowledged, {} of unknown outcome, {} histories undecided, {} events",
             self.elections,
             self.crashes,
             self.cuts,
             self.client_cuts,
+            self.hints,
             self.pauses,
             self.wipes,
             self.damaged,

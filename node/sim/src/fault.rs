@@ -94,6 +94,10 @@ impl World {
             for (to, to_side) in all.iter().zip(&side) {
                 if (*from_side && !to_side && there) || (!from_side && *to_side && back) {
                     self.network.cut(*from, *to);
+                    // A wall that rejects looks like a process that is gone.
+                    if let Some(id) = self.hosts.get(to).map(|host| host.id) {
+                        self.hint(*from, id, 0);
+                    }
                 }
             }
         }

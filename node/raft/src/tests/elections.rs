@@ -244,3 +244,65 @@ fn a_member_whose_term_is_ahead_makes_the_leader_stand_again_and_then_follows() 
     assert!(cluster.term(leader) > Term(9));
     assert_eq!(cluster.raft(2).standing().leader, Some(m(leader)));
 }
+
+#[test]
+fn a_leader_found_gone_is_replaced_within_a_few_heartbeats() {
+    let mut cluster = Cluster::of(3).led_by(0);
+    cluster.commit(0, "a");
+    cluster.crash(0);
+    for ordinal in [1, 2] {
+        cluster.input(ordinal, Input::Gone(m(0))).unwrap();
+    }
+    cluster.tick(12);
+    let leader = cluster.leaders();
+    assert_eq!(leader.len(), 1, "{leader:?}");
+    assert_eq!(cluster.commands(leader[0]), ["a"]);
+}
+
+#[test]
+fn who_alone_believes_the_leader_gone_changes_nothing() {
+    let mut cluster = Cluster::of(3).led_by(0);
+    let term = cluster.term(0);
+    cluster.cut(0, 2);
+    cluster.input(2, Input::Gone(m(0))).unwrap();
+    assert_eq!(cluster.raft(2).standing().leader, None);
+    cluster.tick(60);
+    assert_eq!((cluster.leaders(), cluster.term(0), cluster.term(2)), (vec![0], term, term));
+    cluster.heal();
+    cluster.tick(3);
+    assert_eq!(cluster.raft(2).standing().leader, Some(m(0)));
+}
+
+#[test]
+fn after_a_few_short_attempts_elections_take_their_usual_time() {
+    let mut solo = Solo::new();
+    solo.heartbeat(2);
+    solo.raft.step(Input::Gone(m(1))).unwrap();
+    let asks = |effects: &Effects| !effects.send.is_empty();
+    let attempts: Vec<u32> = (1..=120).filter(|_| asks(&solo.tick(1))).collect();
+    let gaps: Vec<u32> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(attempts[0] <= 4, "{attempts:?}");
+    assert!(gaps[..3].iter().all(|gap| (4..8).contains(gap)), "{attempts:?}");
+    assert!(gaps[3..].iter().all(|gap| (20..40).contains(gap)) && gaps.len() > 4, "{attempts:?}");
+}
+
+#[test]
+fn a_message_of_the_leader_ends_the_suspicion() {
+    let mut solo = Solo::new();
+    solo.heartbeat(2);
+    solo.raft.step(Input::Gone(m(1))).unwrap();
+    solo.heartbeat(2);
+    for _ in 0..19 {
+        assert!(solo.tick(1).send.is_empty());
+    }
+    assert_eq!(solo.raft.standing().leader, Some(m(1)));
+}
+
+#[test]
+fn that_another_member_than_the_leader_is_gone_means_nothing() {
+    let mut cluster = Cluster::of(3).led_by(0);
+    cluster.input(1, Input::Gone(m(2))).unwrap();
+    cluster.input(0, Input::Gone(m(0))).unwrap();
+    assert_eq!(cluster.raft(1).standing().leader, Some(m(0)));
+    assert_eq!(cluster.leaders(), [0]);
+}

@@ -75,6 +75,11 @@ pub enum Event {
     Disconnected {
         peer: MemberId,
     },
+    /// Nothing listens any more where this member did, just after a connection to it ended: its process is gone, as
+    /// far as can be seen from here.
+    Gone {
+        peer: MemberId,
+    },
     /// An empty member was addressed by its exact id.
     Joined {
         cluster: u128,

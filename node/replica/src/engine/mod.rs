@@ -145,6 +145,7 @@ impl<S: StateMachine> Engine<S> {
             Event::Tick => self.tick(now),
             Event::Message { from, message } => self.receive(now, from, message),
             Event::Disconnected { peer } => self.requests.disconnected(now, peer),
+            Event::Gone { peer } => self.lose_leader(now, peer),
             Event::Joined { cluster, groups } => self.join(cluster, groups),
             Event::Synced { batch, written } => self.sync(now, batch, &written),
             Event::Request { id, timeout, request } => self.request(now, id, timeout, request),
@@ -257,6 +258,7 @@ impl<S: StateMachine> Engine<S> {
             Event::Tick
             | Event::Message { .. }
             | Event::Disconnected { .. }
+            | Event::Gone { .. }
             | Event::Synced { .. }
             | Event::Cancel { .. } => true,
         }
@@ -282,6 +284,13 @@ impl<S: StateMachine> Engine<S> {
         self.answers.extend(failed.into_iter().map(|(id, failure)| (id, Err(failure))));
         for sequence in again {
             self.route(now, sequence);
+        }
+    }
+
+    fn lose_leader(&mut self, now: Duration, peer: MemberId) {
+        for group in self.groups.values_mut() {
+            // A hint is never refused.
+            let _ = group.step(now, &self.settings, Input::Gone(peer), &mut self.outbox);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quartet_raft::{LogTime, MemberId, Role};
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::engine::{GroupChange, MemberCommand, Report};
@@ -352,6 +352,27 @@ async fn a_damaged_member_says_so_does_nothing_and_is_empty_after_a_reset() {
     let third = member.id();
     let member = Member::start(member.kill().await).await;
     assert_eq!((member.id(), member.handle.identity().cluster), (third, None));
+}
+
+/// Its connections end and new ones are refused: that it is gone need not be waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_process_ends_is_replaced_before_any_election_timeout() {
+    let data = TempDir::new().unwrap();
+    let mut settings = cluster_settings(3, data.path());
+    for each in &mut settings {
+        each.engine.raft.election_ticks = 250;
+    }
+    let election_timeout = settings[0].engine.tick * settings[0].engine.raft.election_ticks;
+    let mut members = start_all(settings).await;
+    for member in &members {
+        serves(member).await;
+    }
+    let leader = leader(&members, 0).await.id();
+    let place = members.iter().position(|member| member.id() == leader).unwrap();
+    members.remove(place).kill().await;
+    let killed = Instant::now();
+    eventually("another leads", || async { members[0].says(0, "after").await.ok() }).await;
+    assert!(killed.elapsed() < election_timeout, "{:?}", killed.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -223,6 +223,15 @@ impl World {
         self.handle(ordinal, Event::Synced { batch, written: Written { pinning, short_of_space } })
     }
 
+    /// Sometimes the next connection is refused. By the time this is heard, the member may be back.
+    pub(crate) fn hint(&mut self, to: u16, gone: MemberId, wait: u64) {
+        if self.rng.chance(500) {
+            let wait = wait + 50_000 + self.rng.below(50_000);
+            self.coverage.hints += 1;
+            self.bring(to, wait, Event::Gone { peer: gone });
+        }
+    }
+
     /// The process dies, and the power with it: the disk forgets what was not synced.
     pub(crate) fn crash(&mut self, ordinal: u16) {
         let Some(host) = self.hosts.get_mut(&ordinal).filter(|host| host.running.is_some()) else { return };
@@ -237,6 +246,7 @@ impl World {
             if self.rng.chance(700) {
                 let wait = self.rng.below(100_000);
                 self.bring(other, wait, Event::Disconnected { peer: id });
+                self.hint(other, id, wait);
             }
         }
     }

@@ -41,6 +41,13 @@ pub(in crate::runtime) enum Trouble {
     Ended,
 }
 
+impl Trouble {
+    /// By the peer's kernel: nothing listens there.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 pub(super) fn hello(own: &Identity, groups: u16, to: Option<MemberId>, bulk: bool) -> Hello {
     // An empty member says how many groups it would found.
     let groups = if own.cluster.is_some() { own.groups } else { groups };

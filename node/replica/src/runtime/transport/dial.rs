@@ -40,6 +40,7 @@ impl Link {
     pub(super) async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
         let (mut without_since, mut told) = (Instant::now(), String::new());
+        let mut just_lost = false;
         while !self.messages.is_closed() {
             let began = Instant::now();
             let trouble = match self.connect().await {
@@ -50,9 +51,17 @@ impl Link {
                     }
                     let trouble = self.carry(&mut incoming, &mut out).await;
                     without_since = Instant::now();
+                    just_lost = true;
                     trouble
                 }
-                Err(trouble) => trouble,
+                Err(trouble) => {
+                    let gone = trouble.is_refusal() && std::mem::take(&mut just_lost) && !self.bulk;
+                    let event = Input::Event(Event::Gone { peer: self.peer });
+                    if gone && self.inputs.send(event).await.is_err() {
+                        return;
+                    }
+                    trouble
+                }
             };
             if matches!(trouble, Trouble::Ended) {
                 return;
