@@ -20,6 +20,8 @@ const READY: Duration = Duration::from_secs(90);
 /// Members take their time to leave, volumes theirs to be deleted.
 const GONE: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(20);
+/// Which of the old things is still there when the new resource comes differs from time to time.
+const RECREATIONS: u32 = 3;
 const TTL: Duration = Duration::from_mins(15);
 
 pub(super) async fn retained_and_deleted(stage: Stage) -> Result<()> {
@@ -56,6 +58,7 @@ pub(super) async fn retained_and_deleted(stage: Stage) -> Result<()> {
         Ok(())
     })
     .await?;
+    let (cluster, volumes) = made_anew(&stage, cluster, &spec, volumes).await?;
     cluster.delete(GONE).await?;
     only(&stage, &before, &BTreeSet::new()).await.context("Delete")?;
     until("the volumes gone", GONE, async || {
@@ -66,6 +69,28 @@ pub(super) async fn retained_and_deleted(stage: Stage) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Deleted with its volumes and made again at once, while members and volumes of before still go: an empty cluster,
+/// not what is left of the old one. Gives the last one and all volumes that there were.
+async fn made_anew(
+    stage: &Stage,
+    mut cluster: Cluster,
+    spec: impl Fn() -> serde_json::Value,
+    mut volumes: Vec<String>,
+) -> Result<(Cluster, Vec<String>)> {
+    for _ in 0..RECREATIONS {
+        let before = cluster.status().await?.cluster_id;
+        cluster.delete(GONE).await?;
+        let mut spec = spec();
+        spec["deletionPolicy"] = json!("Delete");
+        let made = Cluster::make_within(stage, "kept", spec, READY + GONE).await;
+        cluster = made.context("made anew while the one before still goes")?;
+        let id = cluster.status().await?.cluster_id;
+        ensure!(id.is_some() && id != before, "cluster {before:?} came back as {id:?}");
+        volumes.extend(volumes_of(stage).await?);
+    }
+    Ok((cluster, volumes))
 }
 
 fn claim(name: &str) -> Thing {
