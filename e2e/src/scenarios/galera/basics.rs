@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use mysql_async::prelude::Queryable;
+use quartet_client::galera::CHECK_PORT;
 
 use crate::galera_cluster::Cluster;
+use crate::load::bank::Account;
 use crate::stage::Stage;
 
 const MEMBERS: u16 = 3;
 const SOON: Duration = Duration::from_secs(30);
 const CONNECTIONS: usize = 12;
+/// As the source system had it.
+const LEGACY_PORT: u16 = 3300;
+const STATS_PORT: u16 = 8404;
 const PRODUCTS: u32 = 500;
 const TABLE: &str = "CREATE TABLE products (id INT UNSIGNED PRIMARY KEY, name VARCHAR(64) NOT NULL, \
     price DECIMAL(10,2) NOT NULL, stock INT NOT NULL, created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
@@ -33,7 +38,9 @@ pub(super) async fn written_once_read_everywhere(stage: Stage) -> Result<()> {
     }
     spread(&cluster).await?;
     one_writer(&cluster).await?;
-    nobody_without_a_password(&cluster).await
+    nobody_without_a_password(&cluster).await?;
+    members_are_told(&cluster).await?;
+    statistics(&cluster).await
 }
 
 /// Of all prices, as MariaDB writes it.
@@ -44,8 +51,11 @@ fn sum() -> String {
 
 /// Connections through the proxy go to all members.
 async fn spread(cluster: &Cluster) -> Result<()> {
-    let served = servers(&cluster.account().await?).await?;
-    ensure!(served.len() == usize::from(MEMBERS), "connections went to {served:?} only");
+    let account = cluster.account().await?;
+    for port in [account.port, LEGACY_PORT] {
+        let served = servers(&Account { port, ..account.clone() }).await?;
+        ensure!(served.len() == usize::from(MEMBERS), "connections to {port} went to {served:?} only");
+    }
     Ok(())
 }
 
@@ -57,7 +67,7 @@ async fn one_writer(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn servers(account: &crate::load::bank::Account) -> Result<BTreeSet<String>> {
+async fn servers(account: &Account) -> Result<BTreeSet<String>> {
     let mut served = BTreeSet::new();
     for _ in 0..CONNECTIONS {
         let mut conn = account.connect().await?;
@@ -67,10 +77,56 @@ async fn servers(account: &crate::load::bank::Account) -> Result<BTreeSet<String
     Ok(served)
 }
 
+/// In the status, and as metrics.
+async fn members_are_told(cluster: &Cluster) -> Result<()> {
+    let http = reqwest::Client::builder().timeout(SOON).no_proxy().build()?;
+    let status = cluster.status().await?;
+    ensure!(status.member_summary.as_deref() == Some("3/3"), "{:?}", status.member_summary);
+    ensure!(
+        status.cluster.is_some() && status.version.is_some(),
+        "no history or version is told: {status:?}"
+    );
+    ensure!(status.members.len() == usize::from(MEMBERS), "{:?}", status.members);
+    for member in &status.members {
+        let well = member.uuid == status.cluster
+            && member.seqno.is_some_and(|seqno| seqno > 0)
+            && member.wsrep_local_state_comment.as_deref() == Some("Synced")
+            && member.wsrep_ready
+            && member.cluster_size == Some(i32::from(MEMBERS))
+            && member.flow_control_paused.is_some()
+            && member.last_seen.is_some()
+            && member.host.is_some();
+        ensure!(well, "{member:?}");
+        let url = cluster.stage.pod_url(&member.name, CHECK_PORT).await?;
+        let text = http.get(format!("{url}/metrics")).send().await?.error_for_status()?.text().await?;
+        for line in ["galera_cluster_size 3.0\n", "galera_member_routable 1\n"] {
+            ensure!(text.contains(line), "{line:?} is not among the metrics of {}", member.name);
+        }
+    }
+    Ok(())
+}
+
+/// HAProxy's page shows the members to those who have the credentials of its Secret.
+async fn statistics(cluster: &Cluster) -> Result<()> {
+    let secret = "shop-proxy-stats";
+    let url = cluster.stage.service_url(secret, STATS_PORT).await?;
+    let http = reqwest::Client::builder().timeout(SOON).no_proxy().build()?;
+    let stranger = http.get(&url).send().await?.status();
+    ensure!(stranger == reqwest::StatusCode::UNAUTHORIZED, "without credentials: {stranger}");
+    let (user, password) =
+        (cluster.secret_value(secret, "username").await?, cluster.secret_value(secret, "password").await?);
+    let page =
+        http.get(&url).basic_auth(user, Some(password)).send().await?.error_for_status()?.text().await?;
+    for member in 0..MEMBERS {
+        ensure!(page.contains(&cluster.member(member)), "member {member} is not on the page");
+    }
+    Ok(())
+}
+
 async fn nobody_without_a_password(cluster: &Cluster) -> Result<()> {
     let account = cluster.account().await?;
     for (user, password) in [("root", ""), ("", ""), ("app", ""), ("app", "app"), ("mysql", "")] {
-        let stranger = crate::load::bank::Account {
+        let stranger = Account {
             user: user.to_owned(),
             password: password.to_owned(),
             database: String::new(),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::{Scenario, shared};
 
-/// They have not passed yet as a whole: a filter selects them, a full run does not.
+/// Their times are measured, or hosts are broken: they run alone. They have not passed yet as a whole: a filter selects them, a full run does not.
 pub const SCENARIOS: &[Scenario] = &[
     shared(
         "galera-basics",
@@ -27,6 +27,7 @@ pub const SCENARIOS: &[Scenario] = &[
         |stage| Box::pin(kills::one_and_two(stage)),
     )
     .on_kind()
+    .exclusive()
     .within(Duration::from_mins(20)),
     shared(
         "galera-all-killed",
@@ -42,6 +43,7 @@ pub const SCENARIOS: &[Scenario] = &[
         |stage| Box::pin(wrong::forged_and_wiped(stage)),
     )
     .on_kind()
+    .exclusive()
     .within(Duration::from_mins(20)),
     shared(
         "galera-transfer-interrupted",
@@ -49,6 +51,7 @@ pub const SCENARIOS: &[Scenario] = &[
         |stage| Box::pin(wrong::transfer_interrupted(stage)),
     )
     .on_kind()
+    .exclusive()
     .within(Duration::from_mins(20)),
     shared(
         "galera-data-lost",
@@ -56,6 +59,7 @@ pub const SCENARIOS: &[Scenario] = &[
         |stage| Box::pin(wrong::what_was_acknowledged_is_gone(stage)),
     )
     .on_kind()
+    .exclusive()
     .within(Duration::from_mins(20)),
     shared(
         "galera-partitions",
@@ -63,6 +67,7 @@ pub const SCENARIOS: &[Scenario] = &[
         |stage| Box::pin(partitions::cut_apart(stage)),
     )
     .on_kind()
+    .exclusive()
     .within(Duration::from_mins(20)),
     shared(
         "galera-majority-cut-off",
@@ -70,21 +75,25 @@ pub const SCENARIOS: &[Scenario] = &[
         |stage| Box::pin(partitions::majority_cut_off(stage)),
     )
     .on_kind()
+    .exclusive()
     .within(Duration::from_mins(20)),
     shared("galera-no-majority", "all cut apart: nobody takes a write until they see each other again", |stage| {
         Box::pin(partitions::no_majority(stage))
     })
-    .on_kind(),
+    .on_kind()
+    .exclusive(),
     shared("galera-paused", "a member stopped for 20 s: the others serve, and it comes back by itself", |stage| {
         Box::pin(partitions::paused(stage))
     })
-    .on_kind(),
+    .on_kind()
+    .exclusive(),
     shared(
         "galera-changes",
         "settings, image, 3→5→3 under load: no operation meets more than one broken connection",
         |stage| Box::pin(changes::rolled_and_scaled(stage)),
     )
     .on_kind()
+    .exclusive()
     .within(Duration::from_mins(30)),
     shared(
         "galera-drained",
@@ -108,7 +117,8 @@ pub const SCENARIOS: &[Scenario] = &[
         "no query reaches a member later than 1 s after it left the Primary component",
         |stage| Box::pin(proxy::nobody_reaches_a_member_apart(stage)),
     )
-    .on_kind(),
+    .on_kind()
+    .exclusive(),
     shared("galera-input", "what users get wrong is told where they look, and breaks nothing", |stage| {
         Box::pin(input::told(stage))
     }),
