@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quartet_raft::{Configuration, Index, LogTime, MemberId, Position, Progress, Role, Term};
+use quartet_raft::{Configuration, Index, LogTime, MemberId, Position, Progress, Role, Standing, Term};
 
 use crate::GroupId;
 use crate::store::{Batch, Written};
@@ -153,6 +153,8 @@ pub struct Output {
     pub command_results: Vec<(RequestId, CommandResult)>,
     /// Where members are reached, when a configuration changed.
     pub addresses: Option<Vec<(MemberId, String)>>,
+    /// Groups whose role, term or known leader is another than it was.
+    pub stood: Vec<(GroupId, Standing)>,
     /// The member must not go on: its process has to end.
     pub fatal: Option<String>,
 }

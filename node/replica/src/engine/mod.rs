@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quartet_raft::{Index, Input, MemberId, Position, Recovered};
+use quartet_raft::{Index, Input, MemberId, Position, Recovered, Standing};
 
 pub use api::{
     CommandResult, EngineSettings, Event, GroupChange, GroupReport, MemberCommand, Output, Report, Request,
@@ -61,6 +61,7 @@ pub struct Engine<S> {
     short_of_space: bool,
     answers: Vec<(RequestId, Result<Bytes, Failure>)>,
     command_results: Vec<(RequestId, CommandResult)>,
+    stood: Vec<(GroupId, Standing)>,
     /// As last given out.
     address_indexes: Vec<Index>,
 }
@@ -103,6 +104,7 @@ impl<S: StateMachine> Engine<S> {
             short_of_space: false,
             answers: Vec::new(),
             command_results: Vec::new(),
+            stood: Vec::new(),
             address_indexes: Vec::new(),
         };
         if engine.identity.cluster.is_some() {
@@ -187,6 +189,7 @@ impl<S: StateMachine> Engine<S> {
         output.answers = std::mem::take(&mut self.answers);
         output.command_results = std::mem::take(&mut self.command_results);
         output.addresses = self.changed_addresses();
+        output.stood = std::mem::take(&mut self.stood);
         output
     }
 
@@ -476,6 +479,7 @@ impl<S: StateMachine> Engine<S> {
                 return;
             }
             for id in stood {
+                self.stood.extend(self.groups.get(&id).map(|group| (id, group.raft.standing())));
                 for sequence in self.requests.of_group(id) {
                     self.route(now, sequence);
                 }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quartet_raft::MemberId;
+use quartet_raft::{MemberId, Role, Standing};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -303,6 +303,14 @@ impl<S: StateMachine> Loop<S> {
                 self.identities.push_back((batch.number, identity.clone()));
             }
             self.driver.queue.push(batch);
+        }
+        for (group, Standing { role, term, leader }) in output.stood {
+            let leader = leader.map(|leader| leader.to_string());
+            if role == Role::Leader {
+                tracing::info!(group = group.0, term = term.0, "leads");
+            } else {
+                tracing::debug!(group = group.0, term = term.0, ?role, leader, "stands");
+            }
         }
         if let Some(addresses) = output.addresses {
             self.driver.peers.set_addresses(&addresses);

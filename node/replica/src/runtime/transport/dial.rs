@@ -7,6 +7,7 @@ use std::time::Duration;
 use quartet_raft::MemberId;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,7 +23,7 @@ const WORTH_TELLING: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A connection that lived so long was a good one: the next try comes soon.
-const SETTLED_AFTER: Duration = Duration::from_secs(1);
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
 /// One of the two connections to one member.
 pub(super) struct Link {
@@ -55,9 +56,8 @@ impl Link {
                     trouble
                 }
                 Err(trouble) => {
-                    let gone = trouble.is_refusal() && std::mem::take(&mut just_lost) && !self.bulk;
-                    let event = Input::Event(Event::Gone { peer: self.peer });
-                    if gone && self.inputs.send(event).await.is_err() {
+                    if trouble.is_refusal() && std::mem::take(&mut just_lost) && self.is_gone().await.is_err()
+                    {
                         return;
                     }
                     trouble
@@ -71,6 +71,14 @@ impl Link {
                 if began.elapsed() > SETTLED_AFTER { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
             sleep(backoff).await;
         }
+    }
+
+    async fn is_gone(&self) -> Result<(), SendError<Input>> {
+        if self.bulk {
+            return Ok(());
+        }
+        tracing::info!("nothing listens any more where member {} did: its process is gone", self.peer);
+        self.inputs.send(Input::Event(Event::Gone { peer: self.peer })).await
     }
 
     /// Once per kind of trouble and not per try, of one of the two connections, and not of a member that just starts
