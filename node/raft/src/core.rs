@@ -46,8 +46,8 @@ pub struct Raft {
     pub(crate) timeout_ticks: u32,
     /// Elections this member stood for; makes the next timeout another one.
     pub(crate) attempt: u64,
-    /// Timeouts that are still to be short, for the leader's process was found gone.
-    pub(crate) short_timeouts: u32,
+    /// For so long timeouts are short, for the leader's process was found gone.
+    pub(crate) hurry_ticks: u32,
     /// Of the step under way.
     pub(crate) effects: Effects,
     announced: Standing,
@@ -107,7 +107,7 @@ impl Raft {
             elapsed_ticks: 0,
             timeout_ticks: 0,
             attempt: 0,
-            short_timeouts: 0,
+            hurry_ticks: 0,
             effects: Effects::default(),
             announced,
             log,

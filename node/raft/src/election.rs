@@ -10,10 +10,6 @@ use crate::progress::{Handover, Leadership, Peer};
 use crate::reads::Reads;
 use crate::types::{Index, MemberId, Payload, Position, Term};
 
-/// After the leader's process was found gone: attempts before elections take their usual time again. More than one,
-/// for the others may not have noticed yet, or stand at the same moment.
-const SHORT_TIMEOUTS: u32 = 4;
-
 /// An election, or the question whether one could be won.
 pub(crate) struct Candidacy {
     pre: bool,
@@ -35,6 +31,7 @@ impl Raft {
             return self.tick_leader();
         }
         self.elapsed_ticks = self.elapsed_ticks.saturating_add(1);
+        self.hurry_ticks = self.hurry_ticks.saturating_sub(1);
         if !self.may_stand() {
             // Nobody tells a learner that it was removed, or that its leader is gone.
             if self.elapsed_ticks >= self.timeout_ticks {
@@ -88,9 +85,15 @@ impl Raft {
         if self.leader == Some(id) && matches!(self.state, State::Follower) {
             self.leader = None;
             self.elapsed_ticks = 0;
-            self.short_timeouts = SHORT_TIMEOUTS;
+            self.hurry_ticks = self.hurry();
             self.draw_timeout();
         }
+    }
+
+    /// For as long as it takes the others to miss the leader by themselves: they may not have noticed, or stand at the
+    /// same moment, and this may be the only one whose log is complete.
+    fn hurry(&self) -> u32 {
+        self.settings.election_ticks.saturating_mul(2)
     }
 
     /// A voter may, and so may one that the configuration in force leaves out, until it knows that to be committed:
@@ -130,12 +133,11 @@ impl Raft {
         ];
         let drawn = parts.iter().fold(self.settings.seed, |state, part| mix(state ^ part));
         let short = self.settings.heartbeat_ticks.saturating_mul(2);
-        let (least, range) = match self.short_timeouts {
+        let (least, range) = match self.hurry_ticks {
             0 => (self.settings.election_ticks, self.settings.election_ticks),
-            SHORT_TIMEOUTS => (1, short),
+            ticks if ticks == self.hurry() => (1, short),
             _ => (short, short),
         };
-        self.short_timeouts = self.short_timeouts.saturating_sub(1);
         let extra = drawn % u64::from(range.max(1));
         self.timeout_ticks = least.max(1).saturating_add(u32::try_from(extra).unwrap_or(0));
     }
@@ -202,7 +204,7 @@ impl Raft {
         }
         self.leader = leader;
         if leader.is_some() {
-            self.short_timeouts = 0;
+            self.hurry_ticks = 0;
         }
         self.draw_timeout();
     }
