@@ -18,9 +18,13 @@ use uuid::Uuid;
 pub const UNMERGED_MAX: Duration = Duration::from_secs(10);
 /// An eviction has done its work in a fraction of that. Left in force, whoever was evicted is waited for in every later
 /// change of the group, which then takes seconds in which nobody can write (measured).
-pub const EVICTED_MAX: Duration = Duration::from_millis(500);
+pub const EVICTED_MAX: Duration = Duration::from_millis(100);
 /// The others of a server without a Primary component hold more than it for so long: it is of no more use.
 pub const BEHIND_MAX: Duration = Duration::from_secs(1);
+/// A server that is to join waits for ever for a Primary component that has gone: so long where all members say that
+/// there is none, and so long where some of them are silent.
+pub const ALONE_MAX: Duration = Duration::from_secs(3);
+pub const ALONE_IN_SILENCE_MAX: Duration = Duration::from_secs(15);
 /// A server that lost its provider (voted out, evicted) does not come back to it.
 pub const DISCONNECTED_MAX: Duration = Duration::from_secs(2);
 
@@ -44,7 +48,10 @@ pub struct View<'a> {
     pub group: &'a [IpAddr],
     /// All that the running server has received is on its disk: so far it has come.
     pub position: Option<Position>,
-    /// Evictions are in force, for so long.
+    /// Of a server that was started to join and has not been part of a Primary component yet: nobody has told of one for
+    /// so long.
+    pub alone_for: Option<Duration>,
+    /// Evictions are in force, and have done their work, so long ago.
     pub evicted_for: Option<Duration>,
 }
 
@@ -162,6 +169,8 @@ pub enum Restart {
     Unmerged,
     /// It was voted out or evicted.
     Disconnected,
+    /// Those whom it was to join have gone before it had.
+    Alone,
     /// It is left without a majority, and another member's data holds what it lacks.
     Behind,
 }
@@ -225,6 +234,9 @@ fn donors(primaries: &[(&Peer, &PeerReport)]) -> Vec<u16> {
 
 fn run(view: &View, link: Link) -> Action {
     let elsewhere = view.peers.iter().any(|peer| peer.primary().is_some());
+    if is_left_alone(view, link) {
+        return Action::Restart(Restart::Alone);
+    }
     if link != Link::Starting {
         let (majority, others) = (matches!(link, Link::Primary { .. }) && sees_majority(view), others(view));
         if let Some(node) = evictable(view, majority, others) {
@@ -254,6 +266,13 @@ fn run(view: &View, link: Link) -> Action {
         Link::Primary { synced: true } if view.schema_due && is_first(view) => Action::ApplySchema,
         _ => Action::Wait(Waiting::Nothing),
     }
+}
+
+fn is_left_alone(view: &View, link: Link) -> bool {
+    let all_answer = view.peers.iter().all(|peer| peer.report.is_some());
+    let limit = if all_answer { ALONE_MAX } else { ALONE_IN_SILENCE_MAX };
+    matches!(link, Link::Starting | Link::NonPrimary { .. })
+        && view.alone_for.is_some_and(|alone| alone >= limit)
 }
 
 /// Those who evict the dead go on with the majority that they are part of. Galera also forms a Primary component anew,

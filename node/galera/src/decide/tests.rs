@@ -112,6 +112,7 @@ fn for_each_view(mut look: impl FnMut(&View, Action)) -> usize {
                         schema_due: flag(3),
                         group,
                         position,
+                        alone_for: None,
                         evicted_for: None,
                     };
                     look(&view, decide(&view));
@@ -337,10 +338,30 @@ fn a_server_is_restarted_only_when_it_cannot_come_back_by_itself() {
                 assert!(for_at_least >= DISCONNECTED_MAX);
             }
             (Restart::Behind, _) => {}
+            (Restart::Alone, _) => panic!("it is not about to join"),
             other => panic!("{other:?}"),
         }
     });
     assert!(restarted > 100);
+}
+
+/// It would wait for ever, and nobody would know what its volume holds.
+#[test]
+fn whoever_joins_those_who_have_gone_ends_and_looks_around_again() {
+    let mut ended = 0;
+    for_each_view(|view, _| {
+        let all_answer = view.peers.iter().all(|peer| peer.report.is_some());
+        let waits = matches!(view.phase, Phase::Running(Link::Starting | Link::NonPrimary { .. }));
+        for (alone, expected) in
+            [(ALONE_MAX / 2, false), (ALONE_MAX, all_answer), (ALONE_IN_SILENCE_MAX, true)]
+        {
+            let action = decide(&View { alone_for: Some(alone), ..view.clone() });
+            let ends = action == Action::Restart(Restart::Alone);
+            assert_eq!(ends, expected && waits && !view.stopping, "{view:?}: {action:?}");
+            ended += usize::from(ends);
+        }
+    });
+    assert!(ended > 1000);
 }
 
 #[test]
@@ -390,6 +411,7 @@ fn donors_are_those_that_do_not_give_yet_and_the_writer_last() {
         schema_due: false,
         group: &[],
         position: None,
+        alone_for: None,
         evicted_for: None,
     };
     let Action::Join(join) = decide(&view) else { panic!() };

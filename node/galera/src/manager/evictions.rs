@@ -11,44 +11,52 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Evictions {
-    /// Since when the group has done without all of them, and they are still evicted.
-    done: Option<Instant>,
     /// Where those were who are being evicted.
     addresses: BTreeSet<IpAddr>,
     told: Option<Instant>,
+    /// The server's status has shown it since.
+    shown: bool,
+    /// Since when the group does without all of them.
+    done: Option<Instant>,
 }
 
 impl Evictions {
     /// Somebody at this address is about to be evicted.
     pub(super) fn tell(&mut self, now: Instant, address: Option<IpAddr>) {
         self.addresses.extend(address);
-        self.told = Some(now);
+        (self.told, self.shown, self.done) = (Some(now), false, None);
     }
 
     /// `in_force`: as the server's status says. `counted`: whether the group counts somebody at that address.
     pub(super) fn look(&mut self, now: Instant, in_force: bool, counted: impl Fn(&IpAddr) -> bool) {
         let told_within = |limit| self.told.is_some_and(|told| now - told < limit);
-        if !in_force {
+        if in_force {
+            self.shown = true;
+            // Taken back while somebody counts, it would not have been done at all.
+            if !(self.addresses.iter().any(counted) && told_within(COUNTED_MAX)) {
+                self.done.get_or_insert(now);
+            }
+        } else {
             self.done = None;
-            if !told_within(SHOWN_WITHIN) {
+            if self.shown || !told_within(SHOWN_WITHIN) {
                 self.addresses.clear();
             }
-        } else if self.addresses.iter().any(counted) && told_within(COUNTED_MAX) {
-            // Taken back now, it would not have been done at all.
-            self.done = Some(now);
-        } else {
-            self.done.get_or_insert(now);
         }
     }
 
-    /// They have done their work, so long ago.
-    pub(super) fn for_at_least(&self, now: Instant) -> Option<Duration> {
+    /// They have done their work, so long ago, and are still in force.
+    pub(super) fn done_for(&self, now: Instant) -> Option<Duration> {
         self.done.map(|since| now - since)
     }
 
     /// They are about to be taken back: not told again at once.
     pub(super) fn taken_back(&mut self, now: Instant) {
         self.done = Some(now);
+    }
+
+    /// Where those were who are being evicted: whoever comes back before that is over is waited for like the dead.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().copied()
     }
 }
 
@@ -64,30 +72,47 @@ mod tests {
         *address == DEAD
     }
 
-    #[test]
-    fn it_stays_until_the_group_does_without_the_dead_also_where_the_status_is_late_to_show_it() {
-        let told = Instant::now();
+    fn told(now: Instant) -> Evictions {
         let mut evictions = Evictions::default();
-        evictions.tell(told, Some(DEAD));
-        let later = |ms| told + Duration::from_millis(ms);
-        evictions.look(later(100), false, is_dead);
-        evictions.look(later(200), true, is_dead);
-        evictions.look(later(3000), true, is_dead);
-        assert_eq!(evictions.for_at_least(later(3000)), Some(Duration::ZERO), "it has not been done yet");
-        evictions.look(later(3100), true, |_| false);
-        assert_eq!(evictions.for_at_least(later(3600)), Some(Duration::from_millis(600)));
+        evictions.tell(now, Some(DEAD));
+        evictions
     }
 
     #[test]
-    fn it_does_not_stay_for_ever() {
-        let told = Instant::now();
-        let mut evictions = Evictions::default();
-        evictions.tell(told, Some(DEAD));
-        let end = told + COUNTED_MAX;
-        evictions.look(end, true, is_dead);
-        assert_eq!(evictions.for_at_least(end + SHOWN_WITHIN), Some(SHOWN_WITHIN));
-        evictions.look(end + SHOWN_WITHIN, false, is_dead);
-        assert_eq!(evictions.for_at_least(end + SHOWN_WITHIN), None);
-        assert!(evictions.addresses.is_empty());
+    fn it_stays_until_the_group_does_without_the_dead_also_where_the_status_is_late_to_show_it() {
+        let start = Instant::now();
+        let mut evictions = told(start);
+        let later = |ms| start + Duration::from_millis(ms);
+        evictions.look(later(100), false, is_dead);
+        evictions.look(later(200), true, is_dead);
+        evictions.look(later(3000), true, is_dead);
+        assert_eq!(evictions.done_for(later(3000)), None, "it has not been done yet");
+        evictions.look(later(3100), true, |_| false);
+        // It is back, before the eviction was.
+        evictions.look(later(3300), true, is_dead);
+        assert_eq!(evictions.done_for(later(3600)), Some(Duration::from_millis(500)));
+        assert_eq!(evictions.addresses().collect::<Vec<_>>(), [DEAD]);
+        evictions.look(later(3700), false, is_dead);
+        assert_eq!((evictions.done_for(later(3700)), evictions.addresses().next()), (None, None));
+    }
+
+    #[test]
+    fn another_one_begins_it_anew() {
+        let start = Instant::now();
+        let mut evictions = told(start);
+        evictions.look(start, true, |_| false);
+        evictions.tell(start, None);
+        assert_eq!(evictions.done_for(start), None);
+    }
+
+    #[test]
+    fn it_does_not_stay_for_ever_nor_where_it_was_never_done() {
+        let start = Instant::now();
+        let mut evictions = told(start);
+        evictions.look(start + COUNTED_MAX, true, is_dead);
+        assert!(evictions.done_for(start + COUNTED_MAX).is_some());
+        let mut evictions = told(start);
+        evictions.look(start + SHOWN_WITHIN, false, is_dead);
+        assert_eq!(evictions.addresses().next(), None);
     }
 }

@@ -139,7 +139,7 @@ impl Manager {
             node: said.as_ref().and_then(|said| said.status.node()),
             server_runs: life.is_some() || matches!(self.state, State::Starting { .. }),
             primary: said.as_ref().is_some_and(|said| said.status.is_primary()),
-            members: said.as_ref().map(|said| said.status.members().collect()).unwrap_or_default(),
+            members: life.map(Life::noticed).unwrap_or_default(),
             ..face.peer
         };
         face.member = MemberReport {

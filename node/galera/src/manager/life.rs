@@ -51,6 +51,10 @@ pub(super) struct Life {
     pub(super) server: Server,
     pub(super) sql: Sql,
     pub(super) founding: bool,
+    /// It was started to join, and not to form a Primary component.
+    joins: bool,
+    /// When a peer told of a Primary component last.
+    pub(super) primary_told: Instant,
     said: watch::Receiver<Option<Said>>,
     probing: AbortHandle,
     standing: (Standing, Instant),
@@ -66,13 +70,15 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) fn new(server: Server, sql: Sql, founding: bool) -> Self {
+    pub(super) fn new(server: Server, sql: Sql, founding: bool, joins: bool) -> Self {
         let (tell, said) = watch::channel(None);
         let probing = tokio::spawn(probe(Probe::new(sql.clone()), tell)).abort_handle();
         Self {
             server,
             sql,
             founding,
+            joins,
+            primary_told: Instant::now(),
             said,
             probing,
             standing: (Standing::Starting, Instant::now()),
@@ -138,9 +144,22 @@ impl Life {
         since.is_some_and(|since| now - since < COME_BACK)
     }
 
+    /// Of one that is to join and has not been part of a Primary component yet: how long nobody has told of one.
+    pub(super) fn alone_for(&self, now: Instant) -> Option<Duration> {
+        (self.joins && !self.was_primary).then(|| now.saturating_duration_since(self.primary_told))
+    }
+
     /// Addresses of those whom the group counts.
     pub(super) fn group(&self) -> Vec<IpAddr> {
         self.said.borrow().as_ref().map(|said| said.status.members().collect()).unwrap_or_default()
+    }
+
+    /// The same, and of those who are not counted any more, and whose eviction is not over: who comes back too early makes
+    /// the group wait for seconds (measured).
+    pub(super) fn noticed(&self) -> Vec<IpAddr> {
+        let mut all = self.group();
+        all.extend(self.evictions.addresses().filter(|address| !self.counts(*address)));
+        all
     }
 
     /// Whether the group counts somebody at this address as a member.

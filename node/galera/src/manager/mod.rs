@@ -299,6 +299,10 @@ impl Manager {
         self.tend(now);
         let mut peers = self.peers.now();
         self.forget_those_who_left(&mut peers);
+        let told = peers.iter().any(|peer| peer.report.as_ref().is_some_and(|report| report.primary));
+        if let Some(life) = self.state.life_mut().filter(|_| told) {
+            life.primary_told = now;
+        }
         let stopping = self.stopping(now);
         let group = self.state.life().map(Life::group).unwrap_or_default();
         let view = View {
@@ -312,7 +316,8 @@ impl Manager {
             schema_due: self.schema.is_due(now, self.inputs.borrow().schema_hash()),
             group: &group,
             position: self.state.life().and_then(|life| life.settled_position(now)),
-            evicted_for: self.state.life().and_then(|life| life.evictions.for_at_least(now)),
+            alone_for: self.state.life().and_then(|life| life.alone_for(now)),
+            evicted_for: self.state.life().and_then(|life| life.evictions.done_for(now)),
         };
         if stopping && !matches!(view.phase, Phase::Running(_)) {
             return true;
@@ -424,7 +429,7 @@ impl Manager {
         }
         match why {
             // It waits for the dead, and would go on waiting for them; its data outlives the kill.
-            Restart::Behind => self.kill_server(now),
+            Restart::Behind | Restart::Alone => self.kill_server(now),
             Restart::Unmerged | Restart::Disconnected => self.end_server(now),
         }
     }

@@ -109,7 +109,8 @@ pub(super) async fn start(
     let (server, ended) = Server::spawn(children, &options.run_dir.join(CONFIG), &arguments)?;
     let name = node_name(inputs, options.ordinal);
     let sql = Sql::new(&config(volume, options, inputs, &name).socket());
-    Ok((Life::new(server, sql, start == Start::Found), ended))
+    let joins = matches!(start, Start::Join(_));
+    Ok((Life::new(server, sql, start == Start::Found, joins), ended))
 }
 
 /// A name that ends with a comma: any other member may give its data where none of these can.
