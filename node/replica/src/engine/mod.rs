@@ -193,13 +193,6 @@ impl<S: StateMachine> Engine<S> {
         output
     }
 
-    /// Whether the disk has kept this member waiting for so long that it does without: it leads nothing, and takes
-    /// nothing in that would have to be written, so that no more waits for the disk than did before.
-    pub fn disk_hangs(&self) -> bool {
-        self.disk.hangs(self.settings.disk_patience).is_some()
-            && !self.settings.breaks(BrokenRule::LeadOnHungDisk)
-    }
-
     pub fn report(&self) -> Report {
         let groups = self.groups.values().map(|group| {
             let (raft, standing) = (&group.raft, group.raft.standing());
@@ -233,38 +226,6 @@ impl<S: StateMachine> Engine<S> {
         let group = Group::founded(id, self.identity.id, &self.settings, recovered, machine, now)?;
         self.groups.insert(id, group);
         Ok(())
-    }
-
-    /// What keeps this member from doing its part, though it may pass.
-    pub fn trouble(&self) -> Option<String> {
-        let disk = self.disk.hangs(self.settings.disk_patience).map(|waited| {
-            format!("the disk has finished nothing for {} s: this member leads nothing", waited.as_secs())
-        });
-        disk.or_else(|| self.groups.values().find_map(Group::trouble))
-    }
-
-    /// What is lost of it is as if the network had lost it; whoever asks hears that nothing was done.
-    fn is_handled_without_disk(&mut self, event: &Event) -> bool {
-        match event {
-            Event::Message {
-                message: PeerMessage::Raft { .. } | PeerMessage::SnapshotChunk { .. }, ..
-            }
-            | Event::Joined { .. } => false,
-            Event::Request { id, .. } => {
-                self.answers.push((*id, Err(Failure::Unavailable)));
-                false
-            }
-            Event::Command { id, .. } => {
-                self.command_results.push((*id, Err("the disk of this member hangs".to_owned())));
-                false
-            }
-            Event::Tick
-            | Event::Message { .. }
-            | Event::Disconnected { .. }
-            | Event::Gone { .. }
-            | Event::Synced { .. }
-            | Event::Cancel { .. } => true,
-        }
     }
 
     fn tick(&mut self, now: Duration) {
