@@ -16,9 +16,9 @@ use uuid::Uuid;
 
 /// A Primary component is seen elsewhere for so long without taking this server in: merging needs less.
 pub const UNMERGED_MAX: Duration = Duration::from_secs(10);
-/// An eviction has done its work in a fraction of that. Left in force, whoever was evicted is waited for in every later
+/// An eviction has done its work in a fraction of that, also one that another member told. Left in force, whoever was evicted is waited for in every later
 /// change of the group, which then takes seconds in which nobody can write (measured).
-pub const EVICTED_MAX: Duration = Duration::from_millis(100);
+pub const EVICTED_MAX: Duration = Duration::from_millis(400);
 /// The others of a server without a Primary component hold more than it for so long: it is of no more use.
 pub const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// A server that is to join waits for ever for a Primary component that has gone: so long where all members say that
