@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
 use quartet_client::galera::MemberState;
 
 use super::stand::{HEALED, MEMBERS, SERVER, SOON, Stand};
@@ -152,7 +153,8 @@ async fn lose(stand: &Stand, members: &[u16]) -> Result<()> {
     Ok(())
 }
 
-/// All servers are killed and kept from beginning while one volume is changed under them.
+/// All are stopped where they are, their servers are killed, and one volume is changed under them; then all pods are
+/// replaced. No manager sees any of it before the last.
 async fn all_killed_with(
     stand: &Stand,
     member: u16,
@@ -168,16 +170,10 @@ async fn all_killed_with(
     }
     let place = stand.place(member).await?;
     change(&place.path, &place.host).await?;
-    // The managers too: they begin with what they find.
-    for target in &targets {
-        process::kill(target).await?;
-    }
-    drop(pauses);
-    for target in &targets {
-        stand.replace(target).await?;
-    }
+    try_join_all(targets.iter().map(|target| stand.replace(target))).await?;
     let since = Instant::now();
     let took = stand.load.writable(since, HEALED).await?;
     println!("    volume of member {member} changed: writable after {:.1} s", took.as_secs_f64());
+    drop(pauses);
     stand.well_again().await
 }
