@@ -18,6 +18,7 @@ use crate::{
     failure::Failure,
     kube::Context,
     plan::{ObjectKind, Plan},
+    spec::faults,
 };
 
 mod drive;
@@ -62,8 +63,8 @@ pub trait Kind: Send + Sync + 'static {
     }
 
     /// Which field of the resource a field of a child is made of, for the message about it.
-    fn field(_child: ObjectKind, _path: &str) -> String {
-        "spec".to_owned()
+    fn field(child: ObjectKind, path: &str) -> String {
+        faults::origin(child, path)
     }
 
     /// `obj` carries the spec that `valid` was made of: the present one, or the last accepted one.
@@ -101,9 +102,6 @@ pub trait Kind: Send + Sync + 'static {
     fn is_disruptive(_call: &Self::Call) -> bool {
         false
     }
-
-    /// Name of the ControllerRevision that keeps the spec accepted at this generation.
-    fn accepted_name(obj: &Self::Resource, generation: i64) -> String;
 }
 
 /// What a pure function needs from outside of the cluster.

@@ -24,7 +24,6 @@ pub use validate::Valid;
 use crate::{
     failure::Failure,
     kube::Context,
-    names,
     plan::{self as plans, ObjectKind, Plan},
     reconcile::{Fault, Given, Kind, Outcome, Verdict},
 };
@@ -115,10 +114,6 @@ impl Kind for GaleraClusters {
 
     fn operation(obj: &GaleraCluster) -> Option<Uuid> {
         obj.status.as_ref()?.operation.as_ref()?.id.parse().ok()
-    }
-
-    fn accepted_name(obj: &GaleraCluster, generation: i64) -> String {
-        names::accepted(obj.metadata.name.as_deref().unwrap_or_default(), generation)
     }
 }
 

@@ -118,30 +118,16 @@ fn secret_faults(spec: &GaleraClusterSpec, seen: &Seen) -> Vec<Fault> {
     faults
 }
 
-/// Fields of children and the fields of the spec that they are made of.
-const ORIGINS: [(&str, &str); 9] = [
-    ("spec.template.spec.tolerations", "spec.scheduling.tolerations"),
-    ("spec.template.spec.affinity", "spec.scheduling.affinity"),
-    ("spec.template.spec.topologySpreadConstraints", "spec.scheduling.topologySpread"),
-    ("spec.template.spec.nodeSelector", "spec.scheduling.nodeSelector"),
-    ("spec.template.spec.imagePullSecrets", "spec.imagePullSecrets"),
-    ("spec.template.spec.containers[0].resources", "spec.resources"),
-    ("spec.template.spec.containers[0].image", "spec.image"),
-    ("spec.template.metadata", "spec.podTemplate.metadata"),
-    ("spec.volumeClaimTemplates", "spec.storage"),
-];
-
 /// Which field of the spec a field of a child is made of.
 pub fn field(child: ObjectKind, path: &str) -> String {
     match child {
-        ObjectKind::PersistentVolumeClaim => "spec.storage.size".to_owned(),
         ObjectKind::Deployment if path.starts_with("spec.template.spec.containers[0].image") => {
             "spec.proxy.image".to_owned()
         }
         ObjectKind::Deployment if path.starts_with("spec.template.spec.containers[0].resources") => {
             "spec.proxy.resources".to_owned()
         }
-        _ => faults::origin(&ORIGINS, path),
+        _ => faults::origin(child, path),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::OwnerReference};
-use kube::{Resource, api::DynamicObject, core::ApiResource};
+use kube::{Resource, ResourceExt, api::DynamicObject, core::ApiResource};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ use crate::{
         events::Tone,
         status, store,
     },
+    names,
     plan::{Child, Grounds, Guard, ObjectKind, Plan},
 };
 
@@ -230,7 +231,7 @@ async fn keep<K: Kind>(
     let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
     let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
     let generation = metadata.generation.unwrap_or(0);
-    let revision = K::accepted_name(&situation.obj, generation);
+    let revision = names::accepted(&situation.obj.name_any(), generation);
     let place = place::<K>(&namespace, &name, &situation.owner);
     let spec = spec_of(&situation.live);
     let kept = accepted::keep(ctx, &place, &situation.kept, &revision, generation, spec).await?;

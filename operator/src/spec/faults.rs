@@ -14,6 +14,7 @@ use super::grammar;
 use crate::{
     members::{Members, volumes::requested},
     names,
+    plan::ObjectKind,
     reconcile::Fault,
 };
 
@@ -131,8 +132,24 @@ pub fn of_template(template: &PodTemplate, node_selector: &BTreeMap<String, Stri
     faults
 }
 
-/// Which field of the spec a field of a child is made of: `origins` are fields of children, and fields of the spec.
-pub fn origin(origins: &[(&str, &str)], path: &str) -> String {
-    let origin = origins.iter().find_map(|(theirs, ours)| Some((ours, path.strip_prefix(theirs)?)));
+/// Fields of the members' children and the fields of the spec that they are made of, in every kind.
+const ORIGINS: [(&str, &str); 9] = [
+    ("spec.template.spec.tolerations", "spec.scheduling.tolerations"),
+    ("spec.template.spec.affinity", "spec.scheduling.affinity"),
+    ("spec.template.spec.topologySpreadConstraints", "spec.scheduling.topologySpread"),
+    ("spec.template.spec.nodeSelector", "spec.scheduling.nodeSelector"),
+    ("spec.template.spec.imagePullSecrets", "spec.imagePullSecrets"),
+    ("spec.template.spec.containers[0].resources", "spec.resources"),
+    ("spec.template.spec.containers[0].image", "spec.image"),
+    ("spec.template.metadata", "spec.podTemplate.metadata"),
+    ("spec.volumeClaimTemplates", "spec.storage"),
+];
+
+/// Which field of the spec a field of one of the members' children is made of.
+pub fn origin(child: ObjectKind, path: &str) -> String {
+    if child == ObjectKind::PersistentVolumeClaim {
+        return "spec.storage.size".to_owned();
+    }
+    let origin = ORIGINS.iter().find_map(|(theirs, ours)| Some((ours, path.strip_prefix(theirs)?)));
     origin.map_or_else(|| "spec".to_owned(), |(ours, rest)| format!("{ours}{rest}"))
 }

@@ -24,8 +24,7 @@ pub use validate::Valid;
 use crate::{
     failure::Failure,
     kube::Context,
-    names,
-    plan::{self as plans, ObjectKind, Plan},
+    plan::{self as plans, Plan},
     reconcile::{Fault, Given, Kind, Outcome, Verdict},
 };
 
@@ -67,10 +66,6 @@ impl Kind for SyncClusters {
         accepted
     }
 
-    fn field(child: ObjectKind, path: &str) -> String {
-        validate::field(child, path)
-    }
-
     fn plan(obj: &SyncCluster, valid: &Valid, seen: &Seen, given: &Given) -> Plan<Call> {
         plan::next(obj, valid, seen, given)
     }
@@ -103,10 +98,6 @@ impl Kind for SyncClusters {
 
     fn is_disruptive(call: &Call) -> bool {
         call.is_disruptive()
-    }
-
-    fn accepted_name(obj: &SyncCluster, generation: i64) -> String {
-        names::accepted(obj.metadata.name.as_deref().unwrap_or_default(), generation)
     }
 }
 

@@ -10,7 +10,6 @@ use quartet_crds::{
 use super::{LABEL, Seen};
 use crate::{
     children::Parent,
-    plan::ObjectKind,
     reconcile::{Fault, Given},
     spec::faults::{self, fault},
 };
@@ -56,27 +55,6 @@ pub fn restore(obj: &SyncCluster, given: &Given) -> Option<Valid> {
             .map_or_else(|| given.settings.image_pull_policy.clone(), |policy| policy.as_str().to_owned()),
         spec: spec.clone(),
     })
-}
-
-/// Fields of children and the fields of the spec that they are made of.
-const ORIGINS: [(&str, &str); 9] = [
-    ("spec.template.spec.tolerations", "spec.scheduling.tolerations"),
-    ("spec.template.spec.affinity", "spec.scheduling.affinity"),
-    ("spec.template.spec.topologySpreadConstraints", "spec.scheduling.topologySpread"),
-    ("spec.template.spec.nodeSelector", "spec.scheduling.nodeSelector"),
-    ("spec.template.spec.imagePullSecrets", "spec.imagePullSecrets"),
-    ("spec.template.spec.containers[0].resources", "spec.resources"),
-    ("spec.template.spec.containers[0].image", "spec.image"),
-    ("spec.template.metadata", "spec.podTemplate.metadata"),
-    ("spec.volumeClaimTemplates", "spec.storage"),
-];
-
-/// Which field of the spec a field of a child is made of.
-pub fn field(child: ObjectKind, path: &str) -> String {
-    match child {
-        ObjectKind::PersistentVolumeClaim => "spec.storage.size".to_owned(),
-        _ => faults::origin(&ORIGINS, path),
-    }
 }
 
 #[cfg(test)]

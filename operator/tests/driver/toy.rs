@@ -148,10 +148,6 @@ impl Kind for ToyKind {
     fn operation(obj: &Toy) -> Option<Uuid> {
         obj.status.as_ref()?.operation.as_ref().map(|operation| operation.id)
     }
-
-    fn accepted_name(obj: &Toy, generation: i64) -> String {
-        format!("{}-accepted-{generation}", obj.name_any())
-    }
 }
 
 fn child(name: &str, size: u32) -> ConfigMap {
