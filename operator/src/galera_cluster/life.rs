@@ -355,6 +355,34 @@ fn clients_that_stay_do_not_keep_a_member_for_ever() {
     assert!(plan.into_iter().any(|plan| !plan.delete.is_empty()));
 }
 
+/// Whenever all die while a member leaves: its volume may be the only one that holds the last of what was acknowledged.
+#[test]
+fn who_is_about_to_leave_is_asked_first_when_all_die() {
+    let mut asked = 0;
+    for rounds in 0..30 {
+        let mut cluster = cluster().with_spec(|spec| spec.replicas = 5).settled();
+        cluster.own.slow_clients = 5;
+        cluster.scale(3);
+        cluster.rounds(rounds);
+        let Some(leaving) = cluster.claims.keys().copied().max().filter(|highest| *highest >= 3) else {
+            break;
+        };
+        let Some(position) = cluster.position(leaving) else { continue };
+        let more = Position { seqno: position.seqno + 1, ..position };
+        cluster.put(leaving, Data::At(more));
+        cluster.own.acknowledged.insert(more.cluster, more.seqno);
+        cluster.kill_all();
+        cluster.cut.insert(leaving);
+        cluster.rounds(10);
+        assert!(cluster.primaries().is_empty(), "after {rounds} rounds");
+        cluster.cut.clear();
+        cluster.settle();
+        assert!(cluster.is_of(3), "after {rounds} rounds");
+        asked += 1;
+    }
+    assert!(asked > 5, "{asked}");
+}
+
 #[test]
 fn a_single_member_restarts_and_recovers_too() {
     let mut cluster = cluster().with_spec(|spec| spec.replicas = 1).settled();

@@ -34,7 +34,11 @@ fn is_overdue(world: &World<'_>, operation: &Operation) -> bool {
     world.given.now.as_second() >= started.saturating_add(limit)
 }
 
-/// The pod of the member that leaves goes now, or is gone already: once asked for, it is never taken back half-way.
+/// The pod of the member that leaves goes now, or is gone already: once asked for, it is taken back only when the others
+/// have lost their Primary component, for its volume may hold the newest then.
 pub(super) fn may_stop(world: &World<'_>, operation: &Operation, leaving: u16) -> bool {
-    world.seen.members.asked_for().is_some_and(|live| live <= leaving) || is_done(world, operation, leaving)
+    let stops = world.seen.members.asked_for().is_some_and(|live| live <= leaving);
+    let spared = if stops { world.is_quorate() } else { world.unsynced(leaving).is_empty() };
+    let holds = world.seen.members.claims.contains_key(&leaving);
+    (stops && !holds) || (spared && (stops || is_done(world, operation, leaving)))
 }

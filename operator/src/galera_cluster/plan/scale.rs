@@ -84,6 +84,15 @@ fn go_on(world: &World<'_>, id: Uuid, operation: &Operation, leaving: u16) -> St
     if world.seen.members.pods.keys().any(|ordinal| *ordinal >= leaving) || !stops {
         return Step::wait(Reason::Shrinking, format!("{name} leaves: its pod is stopping."));
     }
+    let unsynced = world.unsynced(leaving);
+    if !unsynced.is_empty() {
+        let message = format!(
+            "{name} has left; its volume goes once members {} are Synced.{}",
+            list(&unsynced),
+            explain(&world.seen.members.pods, &unsynced)
+        );
+        return Step::wait(Reason::Shrinking, message);
+    }
     remove_volume(world, id, operation, leaving)
 }
 

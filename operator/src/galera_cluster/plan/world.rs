@@ -110,11 +110,10 @@ impl<'a> World<'a> {
         if self.cluster.is_none() {
             return self.valid.replicas;
         }
-        if let Some((_, shrink)) = self.operation_of(OperationKind::Shrink) {
-            let count = |count: Option<i32>| count.and_then(|count| u16::try_from(count).ok());
-            if let (Some(from), Some(to)) = (count(shrink.from), count(shrink.to)) {
-                return if drain::may_stop(self, shrink, to) { to } else { from };
-            }
+        if let Some((_, shrink)) = self.operation_of(OperationKind::Shrink)
+            && let Some(leaving) = self.leaving()
+        {
+            return if drain::may_stop(self, shrink, leaving) { leaving } else { leaving + 1 };
         }
         let known = self.known();
         let grows = known < self.valid.replicas && self.unsynced(known).is_empty();
@@ -123,7 +122,18 @@ impl<'a> World<'a> {
 
     /// How many ordinals may have a volume with data.
     pub fn may_hold_data(&self) -> u16 {
-        if self.cluster.is_none() { self.pods_wanted() } else { self.pods_wanted().max(self.known()) }
+        if self.cluster.is_none() {
+            return self.pods_wanted();
+        }
+        let with_volume = self.seen.members.claims.last_key_value().map_or(0, |(ordinal, _)| ordinal + 1);
+        let leaving = self.leaving().map_or(0, |leaving| with_volume.min(leaving + 1));
+        self.pods_wanted().max(self.known()).max(leaving)
+    }
+
+    /// The member that a shrink under way takes out.
+    pub fn leaving(&self) -> Option<u16> {
+        let (_, shrink) = self.operation_of(OperationKind::Shrink)?;
+        shrink.to.and_then(|leaving| u16::try_from(leaving).ok())
     }
 
     pub(crate) fn evidence(&self) -> Evidence<'_> {
