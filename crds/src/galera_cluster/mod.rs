@@ -93,7 +93,7 @@ pub struct GaleraClusterSpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub databases: Vec<Database>,
-    /// Users that shall exist. One that is taken off this list stays where it is.
+    /// Users that shall exist. One that was made from this list and is taken off it is dropped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]

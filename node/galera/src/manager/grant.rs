@@ -55,14 +55,14 @@ impl Manager {
             return;
         }
         if let Some(life) = self.state.life() {
-            let (sql, operation) = (life.sql.clone(), grant.operation);
+            let (sql, run, operation) = (life.sql.clone(), grant.run, grant.operation);
             self.report(async move {
                 let result = sql.promote().await.map_err(|error| super::chain(&error));
                 let result = match result {
                     Ok(()) => sql.is_primary_within(PROMOTED_WITHIN).await,
                     failed => failed,
                 };
-                Event::Promoted(operation, result, reply)
+                Event::Promoted(run, operation, result, reply)
             });
             return;
         }
@@ -75,11 +75,17 @@ impl Manager {
 
     pub(super) fn promoted(
         &mut self,
+        run: Uuid,
         operation: Uuid,
         result: Result<(), String>,
         reply: oneshot::Sender<Answer>,
     ) {
         self.asking = false;
+        if run != self.run {
+            // Its server has ended meanwhile, and the grant with it: the next one was granted nothing yet.
+            let _ = reply.send(Err(Refused::Run(self.run).into()));
+            return;
+        }
         self.granted = Some(operation);
         if result.is_err() {
             // It might take effect after somebody else was granted the same: the server must not live to see that.

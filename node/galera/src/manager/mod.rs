@@ -50,7 +50,8 @@ enum Event {
     Settled(Result<Identity, VolumeError>),
     /// All peers have been asked about a grant.
     Asked(Bootstrap, oneshot::Sender<Answer>),
-    Promoted(Uuid, Result<(), String>, oneshot::Sender<Answer>),
+    /// Of this run.
+    Promoted(Uuid, Uuid, Result<(), String>, oneshot::Sender<Answer>),
     Applied([u8; 32], Result<quartet_client::galera::SchemaReport, String>),
     /// How many clients there were.
     Drained(Result<usize, String>),
@@ -179,7 +180,7 @@ impl Manager {
             Event::Ended(ended) => self.server_ended(&ended),
             Event::Settled(settled) => self.settled(settled),
             Event::Asked(grant, reply) => self.asked(&grant, reply),
-            Event::Promoted(operation, result, reply) => self.promoted(operation, result, reply),
+            Event::Promoted(run, operation, result, reply) => self.promoted(run, operation, result, reply),
             Event::Applied(hash, result) => self.schema.applied(hash, result),
             Event::Drained(clients) => self.draining.drained(clients),
             Event::Transferred(bytes) => {

@@ -66,9 +66,10 @@ pub(super) fn node_name(inputs: &Inputs, ordinal: u16) -> String {
 
 fn write_config(volume: &Volume, options: &Options, inputs: &Inputs) -> Result<(), VolumeError> {
     let name = node_name(inputs, options.ordinal);
-    let path = options.run_dir.join(CONFIG);
-    std::fs::write(&path, config(volume, options, inputs, &name).render())
-        .map_err(|source| VolumeError::Write { path, source })
+    let config = config(volume, options, inputs, &name);
+    let (path, files) = (options.run_dir.join(CONFIG), config.files());
+    std::fs::create_dir_all(&files).map_err(|source| VolumeError::Write { path: files, source })?;
+    std::fs::write(&path, config.render()).map_err(|source| VolumeError::Write { path, source })
 }
 
 pub(super) async fn examine(

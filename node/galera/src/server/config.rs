@@ -44,6 +44,12 @@ impl Config<'_> {
         self.run.join(SOCKET)
     }
 
+    /// The only folder that SQL may read and write files in. Empty: what is mounted beside it, passwords among it, is
+    /// nothing that a statement of a user's may load.
+    pub fn files(&self) -> std::path::PathBuf {
+        self.run.join("files")
+    }
+
     pub fn render(&self) -> String {
         let Self { data, run, cluster_name, node_name, .. } = self;
         let host = host(self.address);
@@ -77,6 +83,8 @@ impl Config<'_> {
              skip_name_resolve = ON\n\
              max_connections = {CONNECTIONS_MAX}\n\
              max_connect_errors = 4294967295\n\
+             local_infile = OFF\n\
+             secure_file_priv = {files}\n\
              character_set_server = utf8mb4\n\
              default_storage_engine = InnoDB\n\
              binlog_format = ROW\n\
@@ -96,6 +104,7 @@ impl Config<'_> {
              wsrep_sst_receive_address = {host}:{SST_PORT}\n",
             data = data.display(),
             run = run.display(),
+            files = self.files().display(),
             socket = self.socket().display(),
         );
         for (name, value) in self.more {

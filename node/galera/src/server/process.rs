@@ -113,7 +113,7 @@ async fn attend(mut child: Child, mut wanted: mpsc::Receiver<Signal>, children: 
 }
 
 /// What Galera says when the data holds more than the group knows of.
-const AHEAD: &str = "states diverged";
+const AHEAD: &str = "Reversing history";
 
 type Output = Box<dyn tokio::io::AsyncRead + Send + Unpin>;
 
