@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::galera_cluster::{Cluster, READY_DEADLINE};
 use crate::stage::Stage;
+use crate::wait::until;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -54,6 +55,15 @@ async fn bad_sql(stage: &Stage) -> Result<()> {
     cluster.condition("Accepted", "True", "SpecAccepted", SOON).await?;
     let tables = cluster.sql(0, "SHOW TABLES FROM good").await?;
     ensure!(tables == ["t"], "the other database has {tables:?}");
+    // Nobody reads with the server's eyes what is mounted for its manager.
+    let loot = "CREATE TABLE loot (line TEXT); LOAD DATA INFILE '/etc/quartet/admin/token' INTO TABLE loot";
+    Cluster::apply(stage, "sql", spec(loot)).await?;
+    until("the file refused", SOON, async || {
+        let refused = cluster.condition("SchemaApplied", "False", "SchemaRefused", SOON).await?;
+        ensure!(refused.message.contains("1290"), "{}", refused.message);
+        Ok(())
+    })
+    .await?;
     Cluster::apply(stage, "sql", spec("CREATE TABLE t (id INT PRIMARY KEY)")).await?;
     cluster.ready(READY_DEADLINE).await.map(drop)
 }
