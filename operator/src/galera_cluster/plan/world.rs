@@ -127,7 +127,9 @@ impl<'a> World<'a> {
         }
         let with_volume = self.seen.members.claims.last_key_value().map_or(0, |(ordinal, _)| ordinal + 1);
         let leaving = self.leaving().map_or(0, |leaving| with_volume.min(leaving + 1));
-        self.pods_wanted().max(self.known()).max(leaving)
+        // One that was added may have begun before it was recorded.
+        let asked_for = self.seen.members.asked_for().unwrap_or(0);
+        self.pods_wanted().max(self.known()).max(leaving).max(asked_for)
     }
 
     /// The member that a shrink under way takes out.
