@@ -45,6 +45,12 @@ const BENCHMARKS: &[Benchmark] = &[
         run: |paths, progress| Box::pin(synccluster::peers(paths, progress)),
         charts: synccluster::peers_charts,
     },
+    Benchmark {
+        name: "synccluster-kind",
+        measures: "of these, what needs the cluster: apply to Ready, and failover",
+        run: |paths, progress| Box::pin(synccluster::kind(paths, progress)),
+        charts: synccluster::kind_charts,
+    },
 ];
 
 pub async fn run(paths: &Paths, progress: &Progress, options: &Bench) -> Result<ExitCode> {

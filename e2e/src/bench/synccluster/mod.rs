@@ -20,21 +20,29 @@ use system::Binaries;
 /// Everything.
 pub(super) async fn run(paths: &Paths, progress: &Progress) -> Result<Value> {
     let beside = beside_etcd(paths, progress).await?;
+    Ok(json!({"beside_etcd": beside, "kind": on_kind(paths, progress).await?}))
+}
+
+/// Only what needs no cluster.
+pub(super) async fn peers(paths: &Paths, progress: &Progress) -> Result<Value> {
+    beside_etcd(paths, progress).await
+}
+
+/// Only what needs one.
+pub(super) async fn kind(paths: &Paths, progress: &Progress) -> Result<Value> {
+    Ok(json!({"kind": on_kind(paths, progress).await?}))
+}
+
+async fn on_kind(paths: &Paths, progress: &Progress) -> Result<Value> {
     let standing = up::bring_up(paths, progress, &Up { existing: false }).await?;
-    let kind = progress
+    progress
         .step("apply to Ready, and failover on kind", async {
             let stage = Stage::set(standing.client, "bench-synccluster", standing.images).await?;
             let figures = failover::on_kind(&stage, progress).await?;
             stage.clear().await?;
             Ok((figures, "done".to_owned()))
         })
-        .await?;
-    Ok(json!({"beside_etcd": beside, "kind": kind}))
-}
-
-/// Only what needs no cluster.
-pub(super) async fn peers(paths: &Paths, progress: &Progress) -> Result<Value> {
-    beside_etcd(paths, progress).await
+        .await
 }
 
 async fn beside_etcd(paths: &Paths, progress: &Progress) -> Result<Value> {
@@ -71,6 +79,15 @@ async fn beside_etcd(paths: &Paths, progress: &Progress) -> Result<Value> {
 
 /// Of all figures.
 pub(super) fn charts(result: &Value) -> Vec<Chart> {
+    std::iter::once(kind_chart(result)).chain(peers_charts(&result["beside_etcd"])).collect()
+}
+
+/// Of the figures that need a cluster.
+pub(super) fn kind_charts(result: &Value) -> Vec<Chart> {
+    vec![kind_chart(result)]
+}
+
+fn kind_chart(result: &Value) -> Chart {
     let kind = &result["kind"];
     let bars = [("apply to Ready", "apply_to_ready"), ("silence after the leader's kill", "failover")]
         .into_iter()
@@ -80,8 +97,7 @@ pub(super) fn charts(result: &Value) -> Vec<Chart> {
                 Bar::new(label, kind[field][which].as_f64().unwrap_or_default())
             })
         });
-    let on_kind = Chart { title: "on kind, in seconds".to_owned(), bars: bars.collect() };
-    std::iter::once(on_kind).chain(peers_charts(&result["beside_etcd"])).collect()
+    Chart { title: "on kind, in seconds".to_owned(), bars: bars.collect() }
 }
 
 /// Of the figures beside etcd's.
