@@ -15,16 +15,14 @@ use crate::{checks, runner, scenarios, up};
 pub async fn run(paths: &Paths, progress: &Progress, options: &Test) -> Result<ExitCode> {
     let _lock = RunLock::take(paths)?;
     let chosen: Vec<_> = match &options.filter {
-        None => scenarios::ALL.to_vec(),
+        None => scenarios::full().copied().collect(),
         Some(filter) => {
             let wanted = |name: &str| filter.split(',').any(|part| name.contains(part));
-            let all = scenarios::ALL.iter().chain(scenarios::galera::SCENARIOS);
-            all.filter(|scenario| wanted(scenario.name)).copied().collect()
+            scenarios::selectable().filter(|scenario| wanted(scenario.name)).copied().collect()
         }
     };
     if chosen.is_empty() {
-        let all = scenarios::ALL.iter().chain(scenarios::galera::SCENARIOS);
-        let names: Vec<_> = all.map(|scenario| scenario.name).collect();
+        let names: Vec<_> = scenarios::selectable().map(|scenario| scenario.name).collect();
         bail!("no scenario's name contains that; there are:\n  {}", names.join("\n  "));
     }
     let mut outcomes = match options.filter {

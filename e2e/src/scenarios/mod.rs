@@ -1,6 +1,7 @@
 //! The scenarios: one file each, a claim in one line, and whether the cluster may be shared meanwhile.
 //!
 //! To add one: a file with `pub async fn run(stage: Stage) -> Result<()>`, and a line in [`ALL`].
+//! Those of GaleraCluster are in [`galera`].
 
 mod admission;
 mod convergence;
@@ -84,7 +85,17 @@ impl Scenario {
     }
 }
 
-pub const ALL: &[Scenario] = &[
+/// Those of a full run.
+pub fn full() -> impl Iterator<Item = &'static Scenario> {
+    ALL.iter().chain(galera::SCENARIOS)
+}
+
+/// Those that a filter can select.
+pub fn selectable() -> impl Iterator<Item = &'static Scenario> {
+    full().chain(galera::ON_REQUEST)
+}
+
+const ALL: &[Scenario] = &[
     shared(
         "faults-processes-and-volumes",
         "kill, pause, fill and wipe hit one pod and nothing else",

@@ -14,13 +14,25 @@ use std::time::Duration;
 
 use super::{Scenario, shared};
 
-/// Their times are measured, or hosts are broken: they run alone. They have not passed yet as a whole: a filter selects them, a full run does not.
+/// Part of a full run. Where times are measured or hosts are broken, they run alone.
 pub const SCENARIOS: &[Scenario] = &[
     shared(
         "galera-basics",
         "what is written through the proxies is read on every member, and nobody comes in without a password",
         |stage| Box::pin(basics::written_once_read_everywhere(stage)),
     ),
+    shared("galera-input", "what users get wrong is told where they look, and breaks nothing", |stage| {
+        Box::pin(input::told(stage))
+    }),
+    shared("galera-password", "a changed password is in force without a restart or a broken connection", |stage| {
+        Box::pin(changes::password(stage))
+    }),
+    shared(
+        "galera-rest",
+        "hibernated and woken, deleted and made anew on its volumes: the same history, and nothing is missing",
+        |stage| Box::pin(rest::stopped_and_begun_anew(stage)),
+    )
+    .within(Duration::from_mins(20)),
     shared(
         "galera-killed",
         "one member killed: clients wait 2 s at most; two of three: writable again within 10 s, whichever is left",
@@ -30,6 +42,18 @@ pub const SCENARIOS: &[Scenario] = &[
     .exclusive()
     .within(Duration::from_mins(20)),
     shared(
+        "galera-wrong-volume",
+        "all killed with a forged grastate.dat or a wiped volume: never begun from the wrong one",
+        |stage| Box::pin(wrong::forged_and_wiped(stage)),
+    )
+    .on_kind()
+    .exclusive()
+    .within(Duration::from_mins(20)),
+];
+
+/// By a filter only: they take long, or have not passed often enough yet to decide over everybody's change.
+pub const ON_REQUEST: &[Scenario] = &[
+    shared(
         "galera-all-killed",
         "all members killed 20 times under load: nothing acknowledged is lost, writable within 30 s",
         |stage| Box::pin(kills::all(stage)),
@@ -38,14 +62,6 @@ pub const SCENARIOS: &[Scenario] = &[
     .exclusive()
     .within(Duration::from_mins(40)),
     shared(
-        "galera-wrong-volume",
-        "all killed with a forged grastate.dat or a wiped volume: never begun from the wrong one",
-        |stage| Box::pin(wrong::forged_and_wiped(stage)),
-    )
-    .on_kind()
-    .exclusive()
-    .within(Duration::from_mins(20)),
-    shared(
         "galera-transfer-interrupted",
         "all killed while a member receives everything: never begun from half of the data",
         |stage| Box::pin(wrong::transfer_interrupted(stage)),
@@ -53,6 +69,13 @@ pub const SCENARIOS: &[Scenario] = &[
     .on_kind()
     .exclusive()
     .within(Duration::from_mins(20)),
+    shared(
+        "galera-proxy",
+        "no query reaches a member later than 1 s after it left the Primary component",
+        |stage| Box::pin(proxy::nobody_reaches_a_member_apart(stage)),
+    )
+    .on_kind()
+    .exclusive(),
     shared(
         "galera-data-lost",
         "only a member that is behind is left: nothing begins until a human says so, and the status says what to do",
@@ -103,23 +126,4 @@ pub const SCENARIOS: &[Scenario] = &[
     .on_kind()
     .exclusive()
     .within(Duration::from_mins(20)),
-    shared(
-        "galera-rest",
-        "hibernated and woken, deleted and made anew on its volumes: the same history, and nothing is missing",
-        |stage| Box::pin(rest::stopped_and_begun_anew(stage)),
-    )
-    .within(Duration::from_mins(20)),
-    shared("galera-password", "a changed password is in force without a restart or a broken connection", |stage| {
-        Box::pin(changes::password(stage))
-    }),
-    shared(
-        "galera-proxy",
-        "no query reaches a member later than 1 s after it left the Primary component",
-        |stage| Box::pin(proxy::nobody_reaches_a_member_apart(stage)),
-    )
-    .on_kind()
-    .exclusive(),
-    shared("galera-input", "what users get wrong is told where they look, and breaks nothing", |stage| {
-        Box::pin(input::told(stage))
-    }),
 ];

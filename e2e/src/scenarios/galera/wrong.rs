@@ -104,7 +104,9 @@ pub(super) async fn what_was_acknowledged_is_gone(stage: Stage) -> Result<()> {
         for member in lost {
             ensure!(stand.cluster.peer(member).await?.state == MemberState::Empty, "member {member} is not");
         }
-        stand.cluster.peer(behind).await?.position.context("no position is known yet")
+        let left = stand.cluster.peer(behind).await?;
+        ensure!(left.state == MemberState::NonPrimary, "member {behind} is {:?}", left.state);
+        left.position.context("no position is known yet")
     })
     .await?;
     let since = Instant::now();
