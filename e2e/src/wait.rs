@@ -10,17 +10,19 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Looks until it is so. The error of a look says what is still missing; the last one is shown at the deadline.
 pub async fn until<T>(what: &str, deadline: Duration, mut look: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    let started = Instant::now();
+    let (started, mut before) = (Instant::now(), None);
     loop {
         let left = deadline.saturating_sub(started.elapsed());
         let seen = match tokio::time::timeout(LOOK_DEADLINE.min(left.max(PAUSE)), look()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
-            Err(_) => anyhow!("looking took too long"),
+            // What was seen before the last look says more than that there was no time for it.
+            Err(_) => before.take().unwrap_or_else(|| anyhow!("looking took too long")),
         };
         if started.elapsed() >= deadline {
             return Err(anyhow!("waited {deadline:?} for {what}; last seen: {seen:#}"));
         }
+        before = Some(seen);
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::audit::{self, Write};
 use crate::cluster::OPERATOR_NAMESPACE;
 use crate::faults::operator;
+use crate::galera_cluster;
 use crate::stage::Stage;
 use crate::sync_cluster::Cluster;
 use crate::wait::until;
@@ -25,8 +26,14 @@ pub(super) async fn writes_nothing(stage: Stage) -> Result<()> {
     let spec = json!({"replicas": 1, "partitions": 2, "storage": {"size": "64Mi"}});
     let names: Vec<_> = (0..CLUSTERS).map(|number| format!("idle-{number}")).collect();
     let all = try_join_all(names.iter().map(|name| Cluster::apply(&stage, name, spec.clone()))).await?;
+    let galera = json!({"replicas": 1, "storage": {"size": "1Gi"}, "proxy": {"replicas": 1}});
+    let galera = galera_cluster::Cluster::apply(&stage, "idle-galera", galera).await?;
     try_join_all(all.iter().map(|cluster| cluster.ready(READY))).await?;
-    println!("    {CLUSTERS} clusters Ready after {:.1} s", started.elapsed().as_secs_f64());
+    galera.ready(READY).await?;
+    println!(
+        "    {CLUSTERS} SyncClusters and a GaleraCluster Ready after {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
     until("the operator calm", READY, async || {
         let since = Timestamp::now().checked_sub(CALM)?;
         let written = of_operator(since).await?;

@@ -32,7 +32,7 @@ pub async fn patch(
 /// The JSON merge patch (RFC 7396) that turns `old` into `new`; None when they are the same.
 pub fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
     let (Value::Object(old), Value::Object(new)) = (old, new) else {
-        return (old != new).then(|| new.clone());
+        return (!is_same(old, new)).then(|| new.clone());
     };
     let mut patch = Map::new();
     for (key, value) in new {
@@ -53,6 +53,23 @@ pub fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
+/// The API server gives a number back as it likes to write it: `0` for `0.0`.
+fn is_same(old: &Value, new: &Value) -> bool {
+    match (old, new) {
+        (Value::Number(old), Value::Number(new)) => {
+            old == new || ((old.is_f64() || new.is_f64()) && old.as_f64() == new.as_f64())
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            old.len() == new.len() && old.iter().zip(new).all(|(old, new)| is_same(old, new))
+        }
+        (Value::Object(old), Value::Object(new)) => {
+            let same = |(key, old): (&String, &Value)| new.get(key).is_some_and(|new| is_same(old, new));
+            old.len() == new.len() && old.iter().all(same)
+        }
+        _ => old == new,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +78,21 @@ mod tests {
     fn the_same_status_is_not_written_again() {
         let status = json!({"conditions": [{"type": "Ready", "status": "True"}], "replicas": 3});
         assert_eq!(merge_patch(&status, &status), None);
+    }
+
+    #[test]
+    fn a_number_written_in_another_way_is_the_same() {
+        let old = json!({"members": [{"paused": 0, "seqno": 7}], "load": 1});
+        let new = json!({"members": [{"paused": 0.0, "seqno": 7}], "load": 1.0});
+        assert_eq!(merge_patch(&old, &new), None);
+        let more = json!({"members": [{"paused": 0.25, "seqno": 7}], "load": 1});
+        assert_eq!(merge_patch(&old, &more), Some(json!({"members": [{"paused": 0.25, "seqno": 7}]})));
+        // Of whole numbers each counts, however large.
+        let (large, next) = (json!({"seqno": u64::MAX - 1}), json!({"seqno": u64::MAX}));
+        assert_eq!(merge_patch(&large, &next), Some(next.clone()));
+        for (old, new) in [(json!([1, 2]), json!([1])), (json!([{"a": 1}]), json!([{"a": 1, "b": 2}]))] {
+            assert_eq!(merge_patch(&old, &new), Some(new.clone()));
+        }
     }
 
     #[test]
