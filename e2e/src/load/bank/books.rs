@@ -26,7 +26,7 @@ pub struct Books;
 
 impl Books {
     /// Where there are none yet.
-    pub(super) async fn open(account: &Account) -> Result<()> {
+    pub async fn open(account: &Account) -> Result<()> {
         let mut conn = account.connect().await.context("connect to open the books")?;
         for statement in SCHEMA {
             conn.query_drop(statement).await.context("make the tables")?;

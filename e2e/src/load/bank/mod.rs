@@ -85,9 +85,8 @@ pub struct BankLoad {
 }
 
 impl BankLoad {
-    /// Opens the books where there are none, and begins.
+    /// Begins on books that are open, wherever its clients may be sent.
     pub async fn start(account: &Account, options: Options) -> Result<Self> {
-        Books::open(account).await?;
         let (kept, stop) = (Arc::new(Mutex::new(Report::default())), Arc::new(AtomicBool::new(false)));
         let mut workers = JoinSet::new();
         // Ids of one load after those of the ones before it.

@@ -8,10 +8,10 @@ use kube::api::{EvictParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::stand::{HEALED, MEMBERS, NAME, SOON, Stand};
+use super::stand::{HEALED, MEMBERS, NAME, SOON, Stand, load};
 use crate::faults::hosts::cordon;
 use crate::galera_cluster::{Cluster, USER};
-use crate::load::bank::{Account, BankLoad, Books, Options, TABLES};
+use crate::load::bank::{Account, Books, TABLES};
 use crate::objects::MANAGER;
 use crate::stage::Stage;
 use crate::wait::until;
@@ -115,8 +115,7 @@ pub(super) async fn password(stage: Stage) -> Result<()> {
     spec["users"][0]["passwordSecretRef"] = json!({"name": "given", "key": "password"});
     let (cluster, _) = Cluster::make(&stage, NAME, spec).await?;
     let first = cluster.account_with(USER, "the first one").await?;
-    let load = BankLoad::start(&first, Options::default()).await.context("with the first password")?;
-    load.flows(SOON).await?;
+    let load = load(&cluster, &first).await.context("with the first password")?;
     let lives = cluster.member_lives().await?;
 
     let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };

@@ -13,7 +13,7 @@ use crate::faults::process;
 use crate::faults::target::Target;
 use crate::faults::volume::Place;
 use crate::galera_cluster::Cluster;
-use crate::load::bank::{BankLoad, Books, Options, Report, TABLES};
+use crate::load::bank::{Account, BankLoad, Books, Options, Report, TABLES};
 use crate::stage::Stage;
 
 pub(super) const NAME: &str = "shop";
@@ -36,8 +36,7 @@ impl Stand {
     pub(super) async fn with(stage: &Stage, spec: Value) -> Result<Self> {
         let (cluster, took) = Cluster::make(stage, NAME, spec).await?;
         println!("    apply → Ready: {:.1} s", took.as_secs_f64());
-        let load = BankLoad::start(&cluster.account().await?, Options::default()).await?;
-        load.flows(SOON).await?;
+        let load = load(&cluster, &cluster.account().await?).await?;
         Ok(Self { cluster, load })
     }
 
@@ -85,4 +84,15 @@ impl Stand {
         Books::check(&self.cluster.account().await?, &report).await?;
         Ok(report)
     }
+}
+
+/// The load, every client of it served.
+pub(super) async fn load(cluster: &Cluster, account: &Account) -> Result<BankLoad> {
+    Books::open(account).await?;
+    // Acknowledged by one member, tables and rows are on the others a moment later: who comes by another one then
+    // meets no table.
+    cluster.equal_everywhere(MEMBERS, &TABLES, SOON).await?;
+    let load = BankLoad::start(account, Options::default()).await?;
+    load.flows(SOON).await?;
+    Ok(load)
 }
