@@ -61,8 +61,8 @@ pub(super) async fn drained(stage: Stage) -> Result<()> {
             leaves(&stage, pod).await?;
         }
         let another = stand.cluster.member((member + 1) % MEMBERS);
-        let refused = evict(&stage, &another).await?;
-        ensure!(!refused, "{another} may go while {name} is away");
+        let went = evict(&stage, &another).await?;
+        ensure!(!went, "{another} may go while {name} is away");
         stand.load.flows(SOON).await?;
         cordoned.heal().await?;
         stand.well_again().await.with_context(|| format!("after the host of {name} was drained"))?;
