@@ -206,6 +206,10 @@ pub struct Bootstrap {
     /// None: the volume is empty, and the cluster is founded on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
+    /// By a human's word, whatever other volumes hold: the operation's id becomes the UUID of a new history, which goes
+    /// on from this position's seqno. Whoever holds the old one is foreign to it. Only with a position.
+    #[serde(default)]
+    pub new_history: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,6 +236,18 @@ pub struct Settings {
     pub databases: Vec<Database>,
     pub users: Vec<User>,
     pub proxy: Proxy,
+    /// What the cluster's history was begun from, when it was by a human's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_from: Option<BegunFrom>,
+}
+
+/// The history `history` goes on from `position` of another one: whoever holds that one and is not beyond the position
+/// holds nothing that the new one lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BegunFrom {
+    pub history: Uuid,
+    pub position: Position,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -207,7 +207,7 @@ async fn children_are_seen_where_they_are_ours_and_secrets_of_the_user_whoever_m
 fn bootstrap() -> Bootstrap {
     let position = "6b1d3e2a-7c55-11f0-8de9-0242ac120002:7".parse().ok();
     let [operation, incarnation, run] = [1, 2, 3].map(Uuid::from_u128);
-    Bootstrap { operation, incarnation, run, position }
+    Bootstrap { operation, incarnation, run, position, new_history: false }
 }
 
 #[tokio::test]

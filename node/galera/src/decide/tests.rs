@@ -268,6 +268,7 @@ fn only_who_is_proven_dead_is_evicted_and_never_to_go_on_without_who_holds_more_
                     incarnation: INCARNATION,
                     run: RUN,
                     position: Some(theirs),
+                    new_history: false,
                 };
                 let own = Own { incarnation: INCARNATION, run: RUN, granted: None };
                 assert_eq!(accept(&grant, own, Phase::Stopped(theirs), &seen), Err(Refused::ServerRuns(1)));
@@ -430,7 +431,7 @@ fn grants() -> Vec<Bootstrap> {
             for position in
                 [None, Some(at(OURS, 4)), Some(at(OURS, 5)), Some(at(OURS, 6)), Some(at(OTHERS, 5))]
             {
-                all.push(Bootstrap { operation: OPERATION, incarnation, run, position });
+                all.push(Bootstrap { operation: OPERATION, incarnation, run, position, new_history: false });
             }
         }
     }
@@ -482,6 +483,7 @@ fn of_three_members_that_wait_a_grant_is_taken_by_none_but_the_one_it_names() {
             incarnation: named.incarnation,
             run: named.run,
             position: Some(at(OURS, 5)),
+            new_history: false,
         };
         let takers =
             members.iter().filter(|own| accept(&grant, **own, Phase::Stopped(at(OURS, 5)), &[]).is_ok());

@@ -236,6 +236,7 @@ mod tests {
             databases: Vec::new(),
             users: Vec::new(),
             proxy: Proxy { balance: Balance::Roundrobin },
+            begun_from: None,
         }
     }
 

@@ -45,6 +45,7 @@ fn of(valid: &Valid, members: u16) -> Settings {
                 Balance::Leastconn => galera::Balance::Leastconn,
             },
         },
+        begun_from: None,
     }
 }
 

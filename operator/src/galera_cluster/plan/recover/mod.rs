@@ -189,7 +189,8 @@ fn grant(world: &World<'_>, ordinal: u16, position: Option<Position>) -> Step {
     };
     let (operation, record) =
         open(world.status.operation.as_ref(), wanted, world.given.ids[0], world.given.now);
-    let bootstrap = Bootstrap { operation, incarnation: report.incarnation, run: report.run, position };
+    let (incarnation, run) = (report.incarnation, report.run);
+    let bootstrap = Bootstrap { operation, incarnation, run, position, new_history: false };
     let name = world.name(ordinal);
     let (reason, message) = match position {
         Some(position) => {
