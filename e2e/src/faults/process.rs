@@ -6,21 +6,17 @@ use anyhow::{Context, Result};
 use super::{Fault, target::Target};
 use crate::cluster::hosts::shell;
 
-/// `$1` signal, `$2` container id.
-const SIGNAL: &str = "pids=$(grep -ls -- \"$2\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true)
-[ -n \"$pids\" ] || { echo 'no process of that container' >&2; exit 1; }
-kill -s \"$1\" $pids";
-/// `$1` container id, `$2` name.
-const KILL_NAMED: &str = "pids=$(grep -ls -- \"$1\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true)
-named=
-for pid in $pids; do [ \"$(cat /proc/$pid/comm 2>/dev/null)\" != \"$2\" ] || named=\"$named $pid\"; done
-[ -n \"$named\" ] || { echo 'no process of that name in that container' >&2; exit 1; }
-kill -s KILL $named";
-/// `$1` container id. A signal is taken by one thread, when it gets its turn on a processor; until then the others go on
-/// and answer: paused is what stands still in every thread.
-const STOP: &str = "pids=$(grep -ls -- \"$1\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true)
-[ -n \"$pids\" ] || { echo 'no process of that container' >&2; exit 1; }
-kill -s STOP $pids
+/// Of the container `$1`, all processes, or those of the name `$2`.
+const FIND: &str = "pids=$(grep -ls -- \"$1\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true)
+if [ $# -gt 1 ]; then
+  all=$pids pids=
+  for pid in $all; do [ \"$(cat /proc/$pid/comm 2>/dev/null)\" != \"$2\" ] || pids=\"$pids $pid\"; done
+fi
+[ -n \"$pids\" ] || { echo 'no such process in that container' >&2; exit 1; }";
+const KILL: &str = "kill -s KILL $pids";
+/// A signal is taken by one thread, when it gets its turn on a processor; until then the others go on and answer: paused is
+/// what stands still in every thread.
+const STOP: &str = "kill -s STOP $pids
 for look in $(seq 600); do
   runs=
   for pid in $pids; do runs=\"$runs$(grep -ls '^State:[[:space:]]*[RSD]' /proc/$pid/task/*/status || true)\"; done
@@ -37,24 +33,32 @@ pub(super) const CONTINUE_ALL: &str =
 
 /// kill -9: no shutdown of any kind, writes that were not synced are the page cache's.
 pub async fn kill(pod: &Target) -> Result<()> {
-    shell(&pod.host, SIGNAL, &["KILL", &pod.container_id])
-        .await
-        .map(drop)
-        .with_context(|| format!("kill pod {}", pod.title()))
+    to_found(pod, KILL, &[]).await.with_context(|| format!("kill pod {}", pod.title()))
 }
 
 /// kill -9 of those of the container's processes that have this name; the others live on.
 pub async fn kill_named(pod: &Target, name: &str) -> Result<()> {
-    shell(&pod.host, KILL_NAMED, &[&pod.container_id, name])
-        .await
-        .map(drop)
-        .with_context(|| format!("kill {name} of pod {}", pod.title()))
+    to_found(pod, KILL, &[name]).await.with_context(|| format!("kill {name} of pod {}", pod.title()))
 }
 
-/// Stops the process where it is, connections open.
+/// Stops the container's processes where they are, connections open.
 pub async fn pause(pod: &Target) -> Result<Fault> {
-    let mut fault = Fault::new(format!("pod {} paused", pod.title()));
+    stop(pod, &[], format!("pod {} paused", pod.title())).await
+}
+
+/// The same of those that have this name; the others go on.
+pub async fn pause_named(pod: &Target, name: &str) -> Result<Fault> {
+    stop(pod, &[name], format!("{name} of pod {} paused", pod.title())).await
+}
+
+async fn stop(pod: &Target, name: &[&str], what: String) -> Result<Fault> {
+    let mut fault = Fault::new(what);
     fault.undo_in_host(&pod.host, CONTINUE, &[&pod.container_id]);
-    shell(&pod.host, STOP, &[&pod.container_id]).await?;
+    to_found(pod, STOP, name).await?;
     Ok(fault)
+}
+
+async fn to_found(pod: &Target, act: &str, name: &[&str]) -> Result<()> {
+    let arguments = [&[pod.container_id.as_str()], name].concat();
+    shell(&pod.host, &format!("{FIND}\n{act}"), &arguments).await.map(drop)
 }
