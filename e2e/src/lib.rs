@@ -28,6 +28,7 @@ pub mod scenarios;
 pub mod sim;
 pub mod stage;
 pub mod stop;
+pub mod subject;
 pub mod sync_cluster;
 pub mod test;
 pub mod up;

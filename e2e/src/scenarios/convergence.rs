@@ -18,7 +18,8 @@ use crate::cluster::OPERATOR_NAMESPACE;
 use crate::faults::target::Target;
 use crate::faults::{operator, process};
 use crate::stage::Stage;
-use crate::sync_cluster::{Cluster, is, volumes};
+use crate::subject::is;
+use crate::sync_cluster::{Cluster, volumes};
 use crate::wait::until;
 
 const READY: Duration = Duration::from_mins(3);

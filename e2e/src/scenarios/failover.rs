@@ -146,7 +146,7 @@ impl Stand {
         let mut urls = self.cluster.member_urls().await?;
         urls.remove(&leader);
         let survivors: Vec<_> = urls.keys().copied().collect();
-        let prober = Prober::start(&urls.into_values().collect::<Vec<_>>(), self.cluster.partitions, PACE)?;
+        let prober = Prober::start(&urls.into_values().collect::<Vec<_>>(), self.cluster.partitions(), PACE)?;
         prober.all_answer(SOON).await?;
         let terms = self.cluster.terms(survivors[0], &led).await?;
         let (since, since_us) = (Instant::now(), self.load.now_us());

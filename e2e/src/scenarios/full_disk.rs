@@ -51,7 +51,7 @@ async fn one_full(cluster: &Cluster, client: &SyncClient, held: &Held) -> Result
     }
     held.renew(client).await?;
     full.heal().await?;
-    for partition in 0..cluster.partitions {
+    for partition in 0..cluster.partitions() {
         granted(client, &new_name(cluster, partition)).await?;
     }
     Ok(())
@@ -59,8 +59,8 @@ async fn one_full(cluster: &Cluster, client: &SyncClient, held: &Held) -> Result
 
 async fn all_full(cluster: &Cluster, client: &SyncClient, held: &mut Held) -> Result<()> {
     let full = try_join_all((0..MEMBERS).map(|ordinal| fill(cluster, ordinal))).await?;
-    for partition in 0..cluster.partitions {
-        refused(client, &name_in(partition, cluster.partitions, "other")).await?;
+    for partition in 0..cluster.partitions() {
+        refused(client, &name_in(partition, cluster.partitions(), "other")).await?;
     }
     held.renew(client).await?;
     held.release(client).await?;
@@ -69,7 +69,7 @@ async fn all_full(cluster: &Cluster, client: &SyncClient, held: &mut Held) -> Re
         fault.heal().await?;
     }
     // Nothing is held any more, so that nothing is written by itself either: they must notice all the same.
-    for partition in 0..cluster.partitions {
+    for partition in 0..cluster.partitions() {
         granted(client, &new_name(cluster, partition)).await?;
     }
     Ok(())
@@ -81,7 +81,7 @@ async fn fill(cluster: &Cluster, ordinal: u16) -> Result<Fault> {
 }
 
 fn new_name(cluster: &Cluster, partition: u16) -> String {
-    name_in(partition, cluster.partitions, "new")
+    name_in(partition, cluster.partitions(), "new")
 }
 
 /// Until the member has noticed: within a second or two, since time is written while anything is held.
@@ -113,8 +113,8 @@ struct Held(BTreeMap<String, u64>);
 
 async fn take_all(cluster: &Cluster, client: &SyncClient) -> Result<Held> {
     let mut held = BTreeMap::new();
-    for partition in 0..cluster.partitions {
-        let name = name_in(partition, cluster.partitions, "held");
+    for partition in 0..cluster.partitions() {
+        let name = name_in(partition, cluster.partitions(), "held");
         let grant = client.acquire(&exclusive(&name, OWNER, TTL)).await.context("take a lock")?;
         held.insert(name, grant.fencing_token);
     }

@@ -191,7 +191,7 @@ const ALL: &[Scenario] = &[
         Box::pin(deletion::retained_and_deleted(stage))
     }),
     shared("storage-growth", "volumes grow where their class allows it, and the refusal says why elsewhere", |stage| {
-        Box::pin(storage::growth(stage))
+        Box::pin(storage::of_sync_cluster(stage))
     }),
     shared("hibernation", "hibernated stops all pods, keeps volumes and locks, and wakes the same cluster", |stage| {
         Box::pin(rest::hibernated(stage))

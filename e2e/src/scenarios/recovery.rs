@@ -111,7 +111,7 @@ async fn watch(cluster: &Cluster, victim: u16, old: Uuid) -> Result<Taken> {
                 );
             }
         }
-        if votes_in == cluster.partitions {
+        if votes_in == cluster.partitions() {
             return Ok(Taken { learned });
         }
         // The phase between is short: what is waited for is seen by looking often.
@@ -154,7 +154,7 @@ async fn two_wiped(cluster: &Cluster) -> Result<()> {
     throughout("nobody serves, and nothing is founded anew", LONG_ENOUGH, async || {
         for (ordinal, url) in cluster.member_urls().await? {
             let client = quartet_client::SyncClient::new(&url)?.timeout(Duration::from_secs(2));
-            let name = name_in(0, cluster.partitions, "after-loss");
+            let name = name_in(0, cluster.partitions(), "after-loss");
             let granted = client.acquire(&exclusive(&name, "anybody", SOON)).await;
             ensure!(granted.is_err(), "member {ordinal} granted {granted:?}");
         }

@@ -13,7 +13,8 @@ use crate::cluster::ready::pod_is_ready;
 use crate::inventory::inventory;
 use crate::load::{LockLoad, Options};
 use crate::stage::Stage;
-use crate::sync_cluster::{Cluster, is};
+use crate::subject::is;
+use crate::sync_cluster::Cluster;
 use crate::wait::{throughout, until};
 
 const READY: Duration = Duration::from_secs(90);

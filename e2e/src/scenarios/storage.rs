@@ -8,39 +8,66 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt};
+use quartet_crds::galera_cluster::GaleraCluster;
+use quartet_crds::sync_cluster::SyncCluster;
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
-use crate::sync_cluster::{Cluster, is};
+use crate::subject::{Kind, Subject, is};
 use crate::wait::until;
 
-const READY: Duration = Duration::from_secs(90);
+const GONE: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(20);
+/// What a scenario that makes several things at once needs beyond the time that is promised.
+const BUSY: Duration = Duration::from_secs(30);
 
-pub(super) async fn growth(stage: Stage) -> Result<()> {
-    let (rigid, elastic) = ("quartet-e2e-rigid", "quartet-e2e-elastic");
-    copy_default_class(&stage, rigid, None).await?;
-    copy_default_class(&stage, elastic, Some(true)).await?;
+/// Of a volume, before and after.
+#[derive(Clone, Copy)]
+struct Sizes {
+    small: &'static str,
+    large: &'static str,
+}
+
+pub(super) async fn of_sync_cluster(stage: Stage) -> Result<()> {
+    let spec = json!({"replicas": 1, "partitions": 1});
+    growth::<SyncCluster>(stage, spec, Sizes { small: "64Mi", large: "128Mi" }).await
+}
+
+pub(super) async fn of_galera_cluster(stage: Stage) -> Result<()> {
+    let spec = json!({"replicas": 1, "proxy": {"replicas": 1}});
+    growth::<GaleraCluster>(stage, spec, Sizes { small: "1Gi", large: "2Gi" }).await
+}
+
+async fn growth<K: Kind>(stage: Stage, spec: Value, sizes: Sizes) -> Result<()> {
+    // Classes are everybody's: each scenario has its own.
+    let class = |what: &str| format!("{}-{what}", stage.namespace);
+    let (rigid, elastic) = (class("rigid"), class("elastic"));
+    copy_default_class(&stage, &rigid, None).await?;
+    copy_default_class(&stage, &elastic, Some(true)).await?;
     let on = |class: &str| {
-        let storage = json!({"size": "64Mi", "storageClassName": class});
-        json!({"replicas": 1, "partitions": 1, "storage": storage, "deletionPolicy": "Delete"})
+        let mut spec = spec.clone();
+        spec["storage"] = json!({"size": sizes.small, "storageClassName": class});
+        spec["deletionPolicy"] = json!("Delete");
+        spec
     };
-    let (refused, growing) = tokio::try_join!(refused(&stage, on(rigid)), grown(&stage, on(elastic)))?;
-    for cluster in [refused, growing] {
-        cluster.delete(READY).await?;
+    let (refused, growing) =
+        tokio::try_join!(refused::<K>(&stage, on(&rigid), sizes), grown::<K>(&stage, on(&elastic), sizes))?;
+    for subject in [refused, growing] {
+        subject.delete(GONE).await?;
     }
     for class in [rigid, elastic] {
-        Api::<StorageClass>::all(stage.client.clone()).delete(class, &DeleteParams::default()).await?;
+        Api::<StorageClass>::all(stage.client.clone()).delete(&class, &DeleteParams::default()).await?;
     }
     Ok(())
 }
 
-async fn refused(stage: &Stage, spec: Value) -> Result<Cluster> {
-    let cluster = Cluster::make_within(stage, "fixed", spec, READY).await?;
-    cluster.change(json!({"storage": {"size": "128Mi"}})).await?;
-    let accepted = cluster.condition("Accepted", "False", "StorageNotExpandable", SOON).await?;
+async fn refused<K: Kind>(stage: &Stage, spec: Value, sizes: Sizes) -> Result<Subject<K>> {
+    let ready = K::READY_DEADLINE + BUSY;
+    let subject = Subject::make_within(stage, "fixed", spec, ready).await?;
+    subject.change(json!({"storage": {"size": sizes.large}})).await?;
+    let accepted = subject.condition("Accepted", "False", "StorageNotExpandable", SOON).await?;
     ensure!(accepted.message.contains("spec.storage.size"), "names no field: {}", accepted.message);
-    ensure!(size(&cluster).await? == "64Mi", "the claim was changed");
+    ensure!(size(&subject).await? == sizes.small, "the claim was changed");
     // What was accepted last goes on being kept.
     let services = stage.api::<Service>();
     let before = services.get("fixed").await?.uid();
@@ -52,34 +79,34 @@ async fn refused(stage: &Stage, spec: Value) -> Result<Cluster> {
     })
     .await?;
     // The way back that the message tells.
-    cluster.change(json!({"storage": {"size": "64Mi"}})).await.context("set the size back")?;
-    cluster.ready(READY).await?;
-    Ok(cluster)
+    subject.change(json!({"storage": {"size": sizes.small}})).await.context("set the size back")?;
+    subject.ready(ready).await?;
+    Ok(subject)
 }
 
-async fn grown(stage: &Stage, spec: Value) -> Result<Cluster> {
-    let cluster = Cluster::make_within(stage, "grows", spec, READY).await?;
-    cluster.change(json!({"storage": {"size": "128Mi"}})).await?;
+async fn grown<K: Kind>(stage: &Stage, spec: Value, sizes: Sizes) -> Result<Subject<K>> {
+    let subject = Subject::make_within(stage, "grows", spec, K::READY_DEADLINE + BUSY).await?;
+    subject.change(json!({"storage": {"size": sizes.large}})).await?;
     until("a claim that asks for more", SOON, async || {
-        let size = size(&cluster).await?;
-        ensure!(size == "128Mi", "it asks for {size}");
+        let size = size(&subject).await?;
+        ensure!(size == sizes.large, "it asks for {size}");
         Ok(())
     })
     .await?;
-    cluster.condition("Accepted", "True", "SpecAccepted", SOON).await?;
+    subject.condition("Accepted", "True", "SpecAccepted", SOON).await?;
     // Where the driver is quick, the volume has grown by now.
-    cluster
+    subject
         .wait_status("told growth", SOON, |status| {
             is(status, "Progressing", "True", "ResizingVolumes")
                 .or_else(|_| is(status, "Ready", "True", "AllMembersReady"))
                 .map(drop)
         })
         .await?;
-    Ok(cluster)
+    Ok(subject)
 }
 
-async fn size(cluster: &Cluster) -> Result<String> {
-    let claim = cluster.stage.api::<PersistentVolumeClaim>().get(&cluster.claim(0)).await?;
+async fn size<K: Kind>(subject: &Subject<K>) -> Result<String> {
+    let claim = subject.stage.api::<PersistentVolumeClaim>().get(&subject.claim(0)).await?;
     let requests = claim.spec.and_then(|spec| spec.resources?.requests);
     let size = requests.and_then(|requests| Some(requests.get("storage")?.0.clone()));
     size.context("the claim asks for no storage")

@@ -26,8 +26,8 @@ impl Witness {
     pub(super) async fn take(cluster: &Cluster, ttl: Duration) -> Result<Self> {
         let (client, taken) = (cluster.client().await?, Instant::now());
         let mut locks = BTreeMap::new();
-        for partition in 0..cluster.partitions {
-            let name = name_in(partition, cluster.partitions, "witness");
+        for partition in 0..cluster.partitions() {
+            let name = name_in(partition, cluster.partitions(), "witness");
             let grant = until("a lock for the witness", DEADLINE, async || {
                 client.acquire(&exclusive(&name, OWNER, ttl)).await.context("acquire")
             })

@@ -36,7 +36,7 @@ impl Cluster {
                         .iter()
                         .filter_map(|partition| Some((partition.id, partition.leader?)))
                         .collect();
-                    if led.len() == usize::from(self.partitions) {
+                    if led.len() == usize::from(self.partitions()) {
                         return Ok(led);
                     }
                     seen = format!("member {ordinal} knows the leaders of {led:?} only");

@@ -68,7 +68,7 @@ async fn kill_leader(cluster: &Cluster) -> Result<Duration> {
     let mut urls = cluster.member_urls().await?;
     urls.remove(&leader);
     let survivors: Vec<_> = urls.keys().copied().collect();
-    let prober = Prober::start(&urls.into_values().collect::<Vec<_>>(), cluster.partitions, PACE)?;
+    let prober = Prober::start(&urls.into_values().collect::<Vec<_>>(), cluster.partitions(), PACE)?;
     prober.all_answer(SOON).await?;
     let terms = cluster.terms(survivors[0], &led).await?;
     let since = Instant::now();

@@ -12,7 +12,7 @@ mod wrong;
 
 use std::time::Duration;
 
-use super::{Scenario, shared};
+use super::{Scenario, shared, storage};
 
 /// Part of a full run. Where times are measured or hosts are broken, they run alone.
 pub const SCENARIOS: &[Scenario] = &[
@@ -126,4 +126,9 @@ pub const ON_REQUEST: &[Scenario] = &[
     .on_kind()
     .exclusive()
     .within(Duration::from_mins(20)),
+    shared(
+        "galera-storage-growth",
+        "volumes grow where their class allows it, and the refusal says why elsewhere",
+        |stage| Box::pin(storage::of_galera_cluster(stage)),
+    ),
 ];

@@ -13,9 +13,10 @@ use serde_json::json;
 use super::stand::{HEALED, MEMBERS, SERVER, SOON, Stand};
 use crate::cluster::hosts::shell;
 use crate::faults::process;
-use crate::galera_cluster::{Cluster, is};
+use crate::galera_cluster::Cluster;
 use crate::load::bank::TABLES;
 use crate::stage::Stage;
+use crate::subject::is;
 use crate::wait::{throughout, until};
 
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
