@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use kube::api::{AttachParams, DeleteParams, DynamicObject, ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
@@ -137,6 +138,17 @@ impl Stage {
     /// What a pod's container has logged since its last start.
     pub async fn log(&self, pod: &str) -> Result<String> {
         Ok(self.api::<Pod>().logs(pod, &LogParams::default()).await?)
+    }
+
+    /// The lines of it that were written after a moment of this machine's clock, which is that of a kind cluster's hosts.
+    pub async fn log_since(&self, pod: &str, since: Timestamp) -> Result<String> {
+        let parameters = LogParams { timestamps: true, ..LogParams::default() };
+        let text = self.api::<Pod>().logs(pod, &parameters).await?;
+        let is_later = |line: &&str| {
+            let written = line.split_whitespace().next().and_then(|word| word.parse::<Timestamp>().ok());
+            written.is_some_and(|written| written > since)
+        };
+        Ok(text.lines().filter(is_later).collect::<Vec<_>>().join("\n"))
     }
 
     /// `http://ADDRESS:PORT` of a Service, by its cluster address.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
+use jiff::Timestamp;
 use quartet_client::galera::{CHECK_PORT, PeerReport};
 
-use super::{Cluster, DATABASE};
+use super::{Cluster, DATABASE, Joined};
 use crate::wait::until;
 
 const SOCKET: &str = "/run/mysqld/mysqld.sock";
@@ -19,6 +20,12 @@ pub type Checksums = BTreeMap<String, String>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Server {
     values: BTreeMap<String, String>,
+}
+
+impl FromIterator<(String, String)> for Server {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(values: I) -> Self {
+        Self { values: values.into_iter().collect() }
+    }
 }
 
 impl Server {
@@ -47,13 +54,19 @@ impl Cluster {
     pub async fn server(&self, ordinal: u16) -> Result<Server> {
         let rows = self.sql(ordinal, "SHOW GLOBAL STATUS LIKE 'wsrep_%'").await?;
         let values = rows.iter().filter_map(|row| row.split_once('\t'));
-        Ok(Server { values: values.map(|(name, value)| (name.to_owned(), value.to_owned())).collect() })
+        Ok(values.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// What its manager tells its peers, and how it would be routed to.
     pub async fn peer(&self, ordinal: u16) -> Result<PeerReport> {
         let url = self.stage.pod_url(&self.member(ordinal), CHECK_PORT).await?;
         Ok(serde_json::from_value(self.stage.get_json(&format!("{url}/peer")).await?)?)
+    }
+
+    /// How it came back after the death of its server at that moment, under a manager that lives.
+    pub async fn joined(&self, ordinal: u16, since: Timestamp) -> Result<Joined> {
+        let log = self.stage.log_since(&self.member(ordinal), since).await?;
+        Joined::of(&log).with_context(|| format!("the log of member {ordinal} since {since}"))
     }
 
     /// Waits until all members are Synced in one component of that size.

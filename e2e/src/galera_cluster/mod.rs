@@ -2,8 +2,10 @@
 //! of themselves is in [`ask`].
 
 mod ask;
+mod joined;
 
 pub use ask::{Checksums, Server};
+pub use joined::Joined;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

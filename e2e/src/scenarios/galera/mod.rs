@@ -35,7 +35,7 @@ pub const SCENARIOS: &[Scenario] = &[
     .within(Duration::from_mins(20)),
     shared(
         "galera-killed",
-        "one member killed: clients wait 2 s at most; two of three: writable again within 10 s, whichever is left",
+        "one member killed: clients wait 2 s at most, it fetches what it missed; two of three: writable within 10 s",
         |stage| Box::pin(kills::one_and_two(stage)),
     )
     .on_kind()

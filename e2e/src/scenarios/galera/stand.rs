@@ -55,10 +55,15 @@ impl Stand {
         Ok(Instant::now())
     }
 
-    /// kill -9 of everything in every pod; the moment when pods in their place have begun. Containers that die again
-    /// and again are made to wait by the kubelet, new pods are not.
     pub(super) async fn kill_all_pods(&self) -> Result<Instant> {
-        let targets = self.cluster.targets(MEMBERS).await?;
+        self.kill_pods(0..MEMBERS).await
+    }
+
+    /// kill -9 of everything in these members' pods; the moment when pods in their place have begun. Containers that die
+    /// again and again are made to wait by the kubelet, new pods are not.
+    pub(super) async fn kill_pods(&self, members: impl IntoIterator<Item = u16>) -> Result<Instant> {
+        let targets = members.into_iter().map(|member| self.cluster.target(member));
+        let targets = try_join_all(targets).await?;
         try_join_all(targets.iter().map(process::kill)).await?;
         try_join_all(targets.iter().map(|target| self.replace(target))).await?;
         Ok(Instant::now())
