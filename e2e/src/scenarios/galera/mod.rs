@@ -2,6 +2,7 @@
 
 mod basics;
 mod changes;
+mod component;
 mod input;
 mod kills;
 mod partitions;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::component::OneComponent;
 use super::stand::{MEMBERS, SOON, Stand};
 use crate::faults::network::{cut_between, cut_off, cut_off_together};
 use crate::faults::{Fault, process};
@@ -27,7 +28,7 @@ pub(super) async fn cut_apart(stage: Stage) -> Result<()> {
     for (one, other) in [(0, 1), (0, 2), (1, 2)] {
         let cut = cut_between(&stand.cluster.target(one).await?, &stand.cluster.target(other).await?).await?;
         let what = format!("members {one} and {other} cut apart");
-        stays_one(&stand, &(0..MEMBERS).collect(), &what).await?;
+        stays_one(&stand, &others(&[]), &what).await?;
         cut.heal().await?;
         stand.well_again().await.with_context(|| what)?;
     }
@@ -43,9 +44,7 @@ pub(super) async fn majority_cut_off(stage: Stage) -> Result<()> {
         let (one, other) = (stand.cluster.target(pair[0]).await?, stand.cluster.target(pair[1]).await?);
         let cuts = cut_off_together(&one, &other).await?;
         refuses_writes(&stand, left).await?;
-        let everybody = (0..MEMBERS).collect();
-        throughout("one component, of the two", APART, async || one_component(&stand, &everybody).await)
-            .await?;
+        stays_one_component(&stand, &others(&[]), APART, "one component, of the two").await?;
         for member in &pair {
             let server = stand.cluster.server(*member).await?;
             ensure!(server.is_primary(), "member {member} has left the majority");
@@ -106,11 +105,18 @@ pub(super) async fn paused(stage: Stage) -> Result<()> {
 /// The others serve meanwhile.
 async fn stands_still(stand: &Stand, member: u16) -> Result<()> {
     let rest = others(&[member]);
-    throughout(&format!("one component without member {member}"), PAUSE, async || {
-        one_component(stand, &rest).await
-    })
-    .await?;
+    stays_one_component(stand, &rest, PAUSE, &format!("one component without member {member}")).await?;
     stand.load.flows(SOON).await
+}
+
+async fn stays_one_component(
+    stand: &Stand,
+    asked: &BTreeSet<u16>,
+    period: Duration,
+    what: &str,
+) -> Result<()> {
+    let mut component = OneComponent::default();
+    throughout(what, period, async || component.look(stand, asked).await).await
 }
 
 fn others(left_out: &[u16]) -> BTreeSet<u16> {
@@ -119,22 +125,10 @@ fn others(left_out: &[u16]) -> BTreeSet<u16> {
 
 /// For as long as they are apart there is one component at most, and clients are served all the time.
 async fn stays_one(stand: &Stand, reachable: &BTreeSet<u16>, what: &str) -> Result<()> {
-    throughout(what, APART, async || one_component(stand, &(0..MEMBERS).collect()).await).await?;
+    stays_one_component(stand, &others(&[]), APART, what).await?;
     stand.load.flows(SOON).await.with_context(|| what.to_owned())?;
     for member in (0..MEMBERS).filter(|member| !reachable.contains(member)) {
         refuses_writes(stand, member).await?;
-    }
-    Ok(())
-}
-
-/// Nobody claims to be Primary without a majority. (Whoever was cut off says for some seconds more that it is, in the
-/// view of before: it commits nothing in it, which the books prove.)
-async fn one_component(stand: &Stand, members: &BTreeSet<u16>) -> Result<()> {
-    for member in members {
-        // Whoever cannot be asked, or has no server now, claims nothing.
-        let Ok(server) = stand.cluster.server(*member).await else { continue };
-        let size: u16 = server.value("wsrep_cluster_size").parse().unwrap_or_default();
-        ensure!(!server.is_primary() || 2 * size > MEMBERS, "member {member} is Primary with {size} members");
     }
     Ok(())
 }
