@@ -3,6 +3,8 @@
 mod basics;
 mod changes;
 mod component;
+mod hosts;
+mod hung;
 mod input;
 mod kills;
 mod partitions;
@@ -132,4 +134,20 @@ pub const ON_REQUEST: &[Scenario] = &[
         "volumes grow where their class allows it, and the refusal says why elsewhere",
         |stage| Box::pin(storage::of_galera_cluster(stage)),
     ),
+    shared(
+        "galera-hung",
+        "a server stopped under its manager: nobody is sent to it after 1 s, the others serve, it comes back by itself",
+        |stage| Box::pin(hung::nobody_waits(stage)),
+    )
+    .on_kind()
+    .exclusive()
+    .within(Duration::from_mins(20)),
+    shared(
+        "galera-host-and-crash",
+        "a host lost, then one more server killed: the last member goes on within 10 s, and all heals",
+        |stage| Box::pin(hosts::lost_and_a_crash(stage)),
+    )
+    .on_kind()
+    .exclusive()
+    .within(Duration::from_mins(25)),
 ];
