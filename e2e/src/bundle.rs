@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DynamicObject, ListParams, LogParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt, discovery};
+use quartet_client::galera::CHECK_PORT;
 
 use crate::cluster::OPERATOR_NAMESPACE;
 use crate::paths::Paths;
@@ -15,7 +16,9 @@ use crate::stage::Stage;
 
 const LOG_LINES: i64 = 20_000;
 const WHOLE_DEADLINE: Duration = Duration::from_mins(2);
-const CLIENT_PORT: u16 = 8100;
+/// Where members say how they are: a port, and what is asked there.
+const PAGES: &[(u16, &[(&str, &str)])] =
+    &[(8100, &[("/status", "status"), ("/raft/status", "raft")]), (CHECK_PORT, &[("/status", "status")])];
 
 /// Secrets are left out: a bundle gets passed around.
 const KINDS: &[(&str, &str, &str)] = &[
@@ -30,6 +33,7 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("policy", "v1", "PodDisruptionBudget"),
     ("networking.k8s.io", "v1", "NetworkPolicy"),
     ("quartet.dev", "v1alpha1", "SyncCluster"),
+    ("quartet.dev", "v1alpha1", "GaleraCluster"),
 ];
 
 /// Writes target/e2e/failures/<scenario>/; says where. What cannot be had is left out.
@@ -94,23 +98,25 @@ async fn logs(client: &Client, namespace: &str, dir: &Path) {
 
 async fn statuses(stage: &Stage, dir: &Path) {
     let Ok(list) = stage.api::<Pod>().list(&ListParams::default()).await else { return };
-    for pod in list.items.iter().filter(|pod| serves_clients(pod)) {
+    for pod in &list.items {
         let name = pod.name_any();
-        let Ok(base) = stage.pod_url(&name, CLIENT_PORT).await else { continue };
-        for (path, file) in [("/status", "status"), ("/raft/status", "raft")] {
-            let said = match stage.get_json(&format!("{base}{path}")).await {
-                Ok(value) => serde_json::to_string_pretty(&value).unwrap_or_default(),
-                Err(error) => format!("{error:#}\n"),
-            };
-            write(dir, &format!("{name}.{file}.json"), &said);
+        for (port, pages) in PAGES.iter().filter(|(port, _)| has_port(pod, *port)) {
+            let Ok(base) = stage.pod_url(&name, *port).await else { continue };
+            for (path, file) in *pages {
+                let said = match stage.get_json(&format!("{base}{path}")).await {
+                    Ok(value) => serde_json::to_string_pretty(&value).unwrap_or_default(),
+                    Err(error) => format!("{error:#}\n"),
+                };
+                write(dir, &format!("{name}.{file}.json"), &said);
+            }
         }
     }
 }
 
-fn serves_clients(pod: &Pod) -> bool {
+fn has_port(pod: &Pod, number: u16) -> bool {
     let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
     let mut ports = containers.iter().flat_map(|container| container.ports.iter().flatten());
-    ports.any(|port| port.container_port == i32::from(CLIENT_PORT))
+    ports.any(|port| port.container_port == i32::from(number))
 }
 
 fn write(dir: &Path, name: &str, text: &str) {
