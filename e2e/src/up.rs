@@ -24,7 +24,7 @@ pub async fn run(paths: &Paths, progress: &Progress, options: &Up) -> Result<()>
     install::samples(paths, progress, &standing.client).await?;
     progress.finish("up. Look at it with:");
     let context = if options.existing { String::new() } else { format!(" --context {}", cluster::CONTEXT) };
-    println!("      kubectl{context} get syncclusters");
+    println!("      kubectl{context} get syncclusters,galeraclusters");
     println!("      kubectl{context} get pods -o wide");
     println!("      kubectl{context} -n {} logs deploy/quartet-operator", cluster::OPERATOR_NAMESPACE);
     println!("    kubectl, helm and kind are in {} where this machine had none.", paths.bin().display());
