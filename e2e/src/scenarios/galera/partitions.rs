@@ -28,7 +28,7 @@ pub(super) async fn cut_apart(stage: Stage) -> Result<()> {
     for (one, other) in [(0, 1), (0, 2), (1, 2)] {
         let cut = cut_between(&stand.cluster.target(one).await?, &stand.cluster.target(other).await?).await?;
         let what = format!("members {one} and {other} cut apart");
-        stays_one(&stand, &others(&[]), &what).await?;
+        stays_one(&stand, &everybody(), &what).await?;
         cut.heal().await?;
         stand.well_again().await.with_context(|| what)?;
     }
@@ -44,7 +44,7 @@ pub(super) async fn majority_cut_off(stage: Stage) -> Result<()> {
         let (one, other) = (stand.cluster.target(pair[0]).await?, stand.cluster.target(pair[1]).await?);
         let cuts = cut_off_together(&one, &other).await?;
         refuses_writes(&stand, left).await?;
-        stays_one_component(&stand, &others(&[]), APART, "one component, of the two").await?;
+        stays_one_component(&stand, &everybody(), APART, "one component, of the two").await?;
         for member in &pair {
             let server = stand.cluster.server(*member).await?;
             ensure!(server.is_primary(), "member {member} has left the majority");
@@ -119,13 +119,17 @@ async fn stays_one_component(
     throughout(what, period, async || component.look(stand, asked).await).await
 }
 
+fn everybody() -> BTreeSet<u16> {
+    (0..MEMBERS).collect()
+}
+
 fn others(left_out: &[u16]) -> BTreeSet<u16> {
     (0..MEMBERS).filter(|member| !left_out.contains(member)).collect()
 }
 
 /// For as long as they are apart there is one component at most, and clients are served all the time.
 async fn stays_one(stand: &Stand, reachable: &BTreeSet<u16>, what: &str) -> Result<()> {
-    stays_one_component(stand, &others(&[]), APART, what).await?;
+    stays_one_component(stand, &everybody(), APART, what).await?;
     stand.load.flows(SOON).await.with_context(|| what.to_owned())?;
     for member in (0..MEMBERS).filter(|member| !reachable.contains(member)) {
         refuses_writes(stand, member).await?;

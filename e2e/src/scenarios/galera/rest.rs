@@ -1,16 +1,11 @@
 //! The whole cluster stopped on purpose and started again, and its resource deleted and made anew.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::ResourceExt;
-use kube::api::DeleteParams;
 use serde_json::json;
 
 use super::stand::{MEMBERS, NAME, SOON, Stand};
-use crate::faults::volume::claims;
 use crate::galera_cluster::{Cluster, READY_DEADLINE};
 use crate::load::bank::{Books, Report, TABLES};
 use crate::stage::Stage;
@@ -23,39 +18,29 @@ const GONE: Duration = Duration::from_mins(3);
 pub(super) async fn stopped_and_begun_anew(stage: Stage) -> Result<()> {
     let Stand { cluster, load } = Stand::make(&stage).await?;
     let history = cluster.status().await?.cluster.context("no history is recorded")?;
-    let kept = uids(&stage).await?;
+    let kept = cluster.claims().await?;
+    ensure!(kept.len() == usize::from(MEMBERS), "claims: {kept:?}");
     let report = load.stop().await?;
 
     cluster.change(json!({"hibernated": true})).await?;
     cluster.condition("Ready", "False", "Hibernated", ASLEEP).await?;
     ensure!(cluster.member_pods().await?.is_empty(), "members run while it is Hibernated");
-    ensure!(uids(&stage).await? == kept, "hibernation costs volumes");
+    ensure!(cluster.claims().await? == kept, "hibernation costs volumes");
     cluster.change(json!({"hibernated": false})).await?;
     cluster.ready(READY_DEADLINE).await.context("woken")?;
     holds(&cluster, &history, &report).await.context("woken")?;
 
-    cluster.api().delete(NAME, &DeleteParams::default()).await?;
+    cluster.delete(GONE).await?;
     until("nothing but volumes left", GONE, async || {
-        ensure!(cluster.api().get_opt(NAME).await?.is_none(), "the resource is there");
-        ensure!(cluster.member_pods().await?.is_empty(), "members are there");
-        ensure!(cluster.proxy_pods().await?.is_empty(), "proxies are there");
+        let left = cluster.pods().await?.len();
+        ensure!(left == 0, "{left} pods are there");
         Ok(())
     })
     .await?;
-    ensure!(uids(&stage).await? == kept, "deletion costs volumes");
+    ensure!(cluster.claims().await? == kept, "deletion costs volumes");
     let (cluster, _) =
         Cluster::make(&stage, NAME, Cluster::spec(MEMBERS)).await.context("made anew on its volumes")?;
     holds(&cluster, &history, &report).await.context("made anew on its volumes")
-}
-
-/// Of the claims, by name.
-async fn uids(stage: &Stage) -> Result<BTreeMap<String, Option<String>>> {
-    let mut all = BTreeMap::new();
-    for name in claims(&stage.client, &stage.namespace).await? {
-        all.insert(name.clone(), stage.api::<PersistentVolumeClaim>().get(&name).await?.uid());
-    }
-    ensure!(all.len() == usize::from(MEMBERS), "claims: {all:?}");
-    Ok(all)
 }
 
 async fn holds(cluster: &Cluster, history: &str, report: &Report) -> Result<()> {
