@@ -24,7 +24,7 @@ pub async fn apply(client: &Client, namespace: &str, yaml: &str) -> Result<Vec<D
     Ok(applied)
 }
 
-fn documents(yaml: &str) -> Result<Vec<DynamicObject>> {
+pub fn documents(yaml: &str) -> Result<Vec<DynamicObject>> {
     let mut objects = Vec::new();
     for document in serde_norway::Deserializer::from_str(yaml) {
         let value = Value::deserialize(document).context("read YAML")?;

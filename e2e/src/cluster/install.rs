@@ -82,3 +82,22 @@ fn sample_files(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_has_one_sample() {
+        let files = sample_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("samples")).unwrap();
+        let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+        let samples: Vec<_> = texts.flat_map(|text| objects::documents(&text).unwrap()).collect();
+        let kinds: BTreeSet<_> =
+            samples.iter().filter_map(|sample| Some(sample.types.as_ref()?.kind.clone())).collect();
+        let ours: BTreeSet<_> = quartet_crds::all().into_iter().map(|(_, crd)| crd.spec.names.kind).collect();
+        assert_eq!(kinds, ours);
+        assert_eq!(samples.len(), ours.len());
+    }
+}

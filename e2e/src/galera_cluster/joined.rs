@@ -6,9 +6,9 @@ use anyhow::{Result, bail, ensure};
 const STARTED: &str = "starting the server";
 /// Galera's, when the group has come further than the member.
 const IS_BEHIND: &str = "State transfer required";
-/// The script's that fetches what is lacked. It runs in both cases, and "SST received" and "IST received" are said in both:
-/// after everything was copied comes what was written meanwhile.
-const EVERYTHING: &str = "Proceeding with SST";
+/// The script's that fetches what is lacked: mariabackup's when it begins, any when it has ended. It runs in both cases,
+/// and "SST received" and "IST received" are said in both: after everything was copied comes what was written meanwhile.
+const EVERYTHING: [&str; 2] = ["Proceeding with SST", "SST completed on joiner"];
 const WHAT_IT_MISSED: &str = "IST completed on joiner";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Joined {
     pub(super) fn of(log: &str) -> Result<Self> {
         let says = |words: &str| log.lines().any(|line| line.contains(words));
         ensure!(says(STARTED), "no server was started");
-        if says(EVERYTHING) {
+        if EVERYTHING.into_iter().any(says) {
             Ok(Self::ByEverything)
         } else if says(WHAT_IT_MISSED) {
             Ok(Self::ByWhatItMissed)
@@ -60,7 +60,10 @@ mod tests {
         let missed =
             r#"{"fields":{"message":"WSREP_SST: [INFO] mariabackup IST completed on joiner (20261121)"}}"#;
         let with = |word| joined(&[&[STARTING, BEHIND, word], BOTH.as_slice()].concat()).unwrap();
+        let by_rsync =
+            r#"{"fields":{"message":"WSREP_SST: [INFO] rsync SST completed on joiner (20261121)"}}"#;
         assert_eq!(with(copied), Joined::ByEverything);
+        assert_eq!(with(by_rsync), Joined::ByEverything);
         assert_eq!(with(missed), Joined::ByWhatItMissed);
         assert_eq!(joined(&[STARTING, missed, STARTING, copied]).unwrap(), Joined::ByEverything);
     }
