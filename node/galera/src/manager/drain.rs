@@ -11,6 +11,11 @@ const LAPSES_AFTER: Duration = Duration::from_secs(20);
 /// Proxies have taken note by then: they ask every 200 ms.
 const NOTICED_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Whoever has done nothing for so long is between two transactions, and not between a transaction's begin and its first
+/// statement, which the server does not tell apart. Clients that never rest are ended in a shorter gap, once the others
+/// have gone: at the latest they would be ended in the middle of something, with the server.
+const RESTED: Duration = Duration::from_millis(50);
+const RESTLESS_AFTER: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Default)]
 pub(super) struct Draining {
@@ -68,6 +73,10 @@ impl Draining {
         due
     }
 
+    fn rested(&self, now: Instant) -> Duration {
+        if self.for_at_least(now) < RESTLESS_AFTER { RESTED } else { Duration::ZERO }
+    }
+
     fn for_at_least(&self, now: Instant) -> Duration {
         self.since.map_or(Duration::ZERO, |since| now - since)
     }
@@ -100,8 +109,9 @@ impl Manager {
         let Some(life) = self.state.life().filter(|life| life.was_answered()) else { return };
         let sql = life.sql.clone();
         if self.draining.look_due(now) {
+            let rested = self.draining.rested(now);
             self.report(async move {
-                Event::Drained(sql.send_idle_away().await.map_err(|error| super::chain(&error)))
+                Event::Drained(sql.send_idle_away(rested).await.map_err(|error| super::chain(&error)))
             });
         }
     }
@@ -123,6 +133,15 @@ mod tests {
         assert!(!draining.is_on(begun + LAPSES_AFTER * 2));
         draining.stop(begun);
         assert!(draining.is_on(begun + LAPSES_AFTER * 2));
+    }
+
+    #[test]
+    fn whoever_rests_goes_first_and_whoever_never_does_goes_too() {
+        let begun = Instant::now();
+        let mut draining = Draining::default();
+        draining.prolong(begun);
+        assert_eq!(draining.rested(begun + NOTICED_AFTER), RESTED);
+        assert_eq!(draining.rested(begun + RESTLESS_AFTER), Duration::ZERO);
     }
 
     #[test]

@@ -31,6 +31,10 @@ pub const QUICK: Duration = Duration::from_millis(800);
 /// For what takes a round of the group.
 const ROUND: Duration = Duration::from_secs(5);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// What is ended rolls back first: so often it is looked whether it has gone.
+const ENDED_LOOKS: u32 = 100;
+/// A sign of life that comes so late is no more waited for: the connection may be what is broken.
+const PULSE_WITHIN: Duration = Duration::from_secs(5);
 const PACKET_BYTES_MAX: usize = 16 << 20;
 /// The server's own default: nothing that lives longer is left idle.
 const WAIT_TIMEOUT_S: usize = 28_800;
@@ -87,21 +91,53 @@ impl Sql {
         done
     }
 
-    /// Ends connections of clients that do nothing and have no transaction open. Says how many clients there were.
-    pub async fn send_idle_away(&self) -> Result<usize, SqlError> {
+    /// Ends connections of clients that have done nothing for `idle`, and have no transaction open. Says how many clients
+    /// there were.
+    ///
+    /// MariaDB has no word for "end it if it is idle", and its list of transactions is a copy that is made anew only
+    /// when nobody has read it for 100 ms: it cannot be looked at once more before every single end. But each statement
+    /// has a number. Whoever slept, then had no transaction, and still sleeps with the same number has done nothing
+    /// since and has none now; the server itself compares and ends, with nothing but its own instructions in between.
+    /// What stays: a request that is on its way to the server at that moment, a transaction that was begun and in which
+    /// nothing was read or written for `idle`, and somebody else who reads INNODB_TRX all the time.
+    pub async fn send_idle_away(&self, idle: Duration) -> Result<usize, SqlError> {
         let mut connection = self.connect().await?;
-        let clients: Vec<(u64, bool)> = within(ROUND, connection.query(CLIENTS)).await?;
-        let idle: Vec<u64> = clients.iter().filter(|(_, idle)| *idle).map(|(id, _)| *id).collect();
-        for id in idle {
+        let clients: Vec<(u64, u64, bool)> =
+            within(ROUND, connection.exec(CLIENTS, (idle.as_millis(),))).await?;
+        // After the clients, so that whoever begins one in between has another number.
+        let transactions: Vec<u64> = within(ROUND, connection.query(TRANSACTIONS)).await?;
+        let is_idle = |(id, _, sleeps): &&(u64, u64, bool)| *sleeps && !transactions.contains(id);
+        for (id, last, _) in clients.iter().filter(is_idle) {
             // It may have gone by itself.
             if let Err(SqlError::Timeout(after)) =
-                within(QUICK, connection.query_drop(format!("KILL CONNECTION {id}"))).await
+                within(QUICK, connection.query_drop(end_if_idle(*id, *last))).await
             {
                 return Err(SqlError::Timeout(after));
             }
         }
         leave(connection).await;
         Ok(clients.len())
+    }
+
+    /// Ends a connection of ours, and what it still runs. True once the server has none of that number any more.
+    pub async fn end(&self, id: u32) -> Result<bool, SqlError> {
+        let mut connection = self.connect().await?;
+        // One that has gone already is an error.
+        let killed = within(QUICK, connection.query_drop(format!("KILL CONNECTION {id}"))).await;
+        if let Err(SqlError::Timeout(after)) = killed {
+            return Err(SqlError::Timeout(after));
+        }
+        let there = format!("SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = {id}");
+        for _ in 0..ENDED_LOOKS {
+            let found: Option<u8> = within(QUICK, connection.query_first(&there)).await?;
+            if found.is_none() {
+                leave(connection).await;
+                return Ok(true);
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+        leave(connection).await;
+        Ok(false)
     }
 }
 
@@ -111,10 +147,16 @@ pub(crate) async fn leave(connection: Conn) {
 }
 
 /// Clients come over TCP; appliers and the manager do not.
-const CLIENTS: &str = "SELECT p.ID, p.COMMAND = 'Sleep' AND t.trx_id IS NULL \
-     FROM information_schema.PROCESSLIST p \
-     LEFT JOIN information_schema.INNODB_TRX t ON t.trx_mysql_thread_id = p.ID \
-     WHERE p.USER <> 'system user' AND p.HOST <> 'localhost' AND p.HOST <> ''";
+const CLIENTS: &str = "SELECT ID, QUERY_ID, COMMAND = 'Sleep' AND TIME_MS >= ? FROM information_schema.PROCESSLIST \
+     WHERE USER <> 'system user' AND HOST <> 'localhost' AND HOST <> ''";
+const TRANSACTIONS: &str = "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX";
+
+fn end_if_idle(id: u64, last: u64) -> String {
+    format!(
+        "BEGIN NOT ATOMIC IF EXISTS (SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = {id} \
+         AND COMMAND = 'Sleep' AND QUERY_ID = {last}) THEN KILL CONNECTION {id}; END IF; END"
+    )
+}
 
 /// What one server says, over a connection that lasts.
 #[derive(Debug)]
@@ -139,6 +181,32 @@ impl Probe {
         // Kept only when it has answered.
         self.connection = Some(connection);
         Ok((Status::new(rows), format!("{major}.{minor}.{patch}")))
+    }
+}
+
+/// Whether one server goes on at all, over a connection of its own: a ping takes none of the server's locks, and nothing
+/// that a busy server is slow to tell.
+#[derive(Debug)]
+pub struct Pulse {
+    sql: Sql,
+    connection: Option<Conn>,
+}
+
+impl Pulse {
+    pub fn new(sql: Sql) -> Self {
+        Self { sql, connection: None }
+    }
+
+    /// Returns when it has answered. A server that stands still is waited for: a new connection would tell no more, and
+    /// may not be had where clients have taken all.
+    pub async fn beat(&mut self) -> Result<(), SqlError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.sql.connect().await?,
+        };
+        within(PULSE_WITHIN, connection.ping()).await?;
+        self.connection = Some(connection);
+        Ok(())
     }
 }
 
