@@ -173,6 +173,7 @@ pub struct SchemaFault {
 /// What managers tell each other. No secrets: it is not authenticated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each looked at by itself")]
 pub struct PeerReport {
     /// Unique for each GaleraCluster that ever was; another one's is not a peer.
     pub cluster_name: String,
@@ -187,6 +188,12 @@ pub struct PeerReport {
     pub node: Option<Uuid>,
     /// A server process runs, whatever its state.
     pub server_runs: bool,
+    /// Clients are sent here, and the server has just given a sign of life.
+    #[serde(default)]
+    pub serves: bool,
+    /// It is applying databases and users at this moment.
+    #[serde(default)]
+    pub applies_schema: bool,
     /// The server is part of a Primary component, whatever else the member does: also while it stops or catches up.
     pub primary: bool,
     /// Addresses of those whom the group counts as its members: somebody who has died is among them until the others

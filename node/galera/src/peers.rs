@@ -249,6 +249,8 @@ mod tests {
             position: None,
             node: node.map(Uuid::from_u128),
             server_runs,
+            serves: false,
+            applies_schema: false,
             primary: server_runs,
             members: vec![],
         }

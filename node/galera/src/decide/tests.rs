@@ -28,6 +28,8 @@ fn report(ordinal: u16, state: MemberState, primary: bool, position: Option<Posi
         position,
         node: None,
         server_runs: !still.contains(&state),
+        serves: false,
+        applies_schema: false,
         primary,
         members: vec![],
     }

@@ -10,11 +10,13 @@ use tokio::task::AbortHandle;
 use super::evictions::Evictions;
 use crate::decide::Link;
 use crate::server::Server;
-use crate::server::sql::{Probe, Sql};
+use crate::server::sql::{Probe, Pulse, Sql};
 use crate::server::status::Status;
 
 /// How often the server is asked for its status.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is asked for a sign of life.
+const PULSE_EVERY: Duration = Duration::from_millis(100);
 /// What it said longer ago says nothing about now.
 pub(super) const FRESH: Duration = Duration::from_secs(2);
 /// New enough to be compared with what others say.
@@ -56,7 +58,9 @@ pub(super) struct Life {
     /// When a peer told of a Primary component last.
     pub(super) primary_told: Instant,
     said: watch::Receiver<Option<Said>>,
-    probing: AbortHandle,
+    /// When it gave a sign of life.
+    pulse: watch::Receiver<Option<Instant>>,
+    asking: [AbortHandle; 2],
     standing: (Standing, Instant),
     pub(super) was_primary: bool,
     pub(super) was_synced: Option<Instant>,
@@ -72,7 +76,9 @@ pub(super) struct Life {
 impl Life {
     pub(super) fn new(server: Server, sql: Sql, founding: bool, joins: bool) -> Self {
         let (tell, said) = watch::channel(None);
+        let (felt, pulse) = watch::channel(None);
         let probing = tokio::spawn(probe(Probe::new(sql.clone()), tell)).abort_handle();
+        let feeling = tokio::spawn(feel(Pulse::new(sql.clone()), felt)).abort_handle();
         Self {
             server,
             sql,
@@ -80,7 +86,8 @@ impl Life {
             joins,
             primary_told: Instant::now(),
             said,
-            probing,
+            pulse,
+            asking: [probing, feeling],
             standing: (Standing::Starting, Instant::now()),
             was_primary: false,
             was_synced: None,
@@ -105,6 +112,13 @@ impl Life {
 
     pub(super) fn was_answered(&self) -> bool {
         self.said.borrow().is_some()
+    }
+
+    /// How long ago it answered anything.
+    pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
+        let said = self.said.borrow().as_ref().map(|said| said.at);
+        let last = said.max(*self.pulse.borrow());
+        last.map(|at| now.saturating_duration_since(at))
     }
 
     /// Takes note of how it stands now.
@@ -222,7 +236,9 @@ fn link(status: Option<&Status>, settled: bool, was_primary: bool, for_at_least:
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.probing.abort();
+        for task in &self.asking {
+            task.abort();
+        }
     }
 }
 
@@ -236,6 +252,20 @@ async fn probe(mut probe: Probe, tell: watch::Sender<Option<Said>>) {
                 tell.send_replace(Some(Said { at: Instant::now(), status, version }));
             }
             Err(error) => tracing::debug!(%error, "the server does not tell its status"),
+        }
+    }
+}
+
+async fn feel(mut pulse: Pulse, felt: watch::Sender<Option<Instant>>) {
+    let mut ticks = tokio::time::interval(PULSE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match pulse.beat().await {
+            Ok(()) => {
+                felt.send_replace(Some(Instant::now()));
+            }
+            Err(error) => tracing::debug!(%error, "the server gives no sign of life"),
         }
     }
 }

@@ -45,6 +45,10 @@ impl Schema {
         }
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        self.running
+    }
+
     /// As far as it is this member's task.
     pub(super) fn report(&self) -> Option<SchemaReport> {
         self.report.clone().filter(|_| self.is_ours)
