@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use quartet_client::galera::SchemaReport;
 
 use super::{Event, Manager};
-use crate::schema;
+use crate::schema::{self, Runner};
 
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Somebody may have changed by hand what was applied.
@@ -65,9 +65,12 @@ impl Manager {
         let Some(life) = self.state.life() else { return };
         let (sql, inputs) = (life.sql.clone(), self.inputs.borrow().clone());
         let hash = inputs.schema_hash();
+        let runner = Runner { ordinal: self.options.ordinal, run: self.run, peers: self.peers.clone() };
         self.schema.running = true;
+        // Whoever reads in the cluster that this member is at it can ask it whether it still is.
+        self.publish();
         self.report(async move {
-            let result = schema::apply(&sql, &inputs).await;
+            let result = schema::apply(&sql, &runner, &inputs).await;
             Event::Applied(hash, result.map_err(|error| super::chain(&error)))
         });
     }

@@ -1,44 +1,71 @@
 //! Databases, their first SQL, and users: made as the settings say, by one member for all.
 //!
-//! What was done is remembered in the database `quartet`, in the cluster itself: which statements of a first SQL have
-//! run (each runs once, also when the member that ran it dies in between), and which users are ours to drop.
+//! What was done is remembered in the database `quartet`, in the cluster itself: how far a first SQL has come, and which
+//! users are ours to drop.
 
+mod initial;
 mod split;
 mod statement;
 
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Params};
+use mysql_async::{Conn, Error};
 use quartet_client::galera::{Database, SchemaFault, SchemaReport, User};
-use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::inputs::{Inputs, Password};
+use crate::peers::Peers;
 use crate::server::sql::{Sql, SqlError, leave, within};
-use statement::{identifier, shown};
+use initial::{Outcome, initialise};
+use statement::{identifier, shown, shown_error};
 
-/// A statement of ours. One of the user's may need longer: tables are filled.
+/// A statement of ours.
 const LIMIT: Duration = Duration::from_secs(30);
-const INITIAL_LIMIT: Duration = Duration::from_mins(10);
 
-const OWN_TABLES: [&str; 3] = [
+const OWN_TABLES: [&str; 4] = [
     "CREATE DATABASE IF NOT EXISTS quartet",
+    // `sha256`: of the whole text. `ordinal`, `run`, `connection`: who is at it.
     "CREATE TABLE IF NOT EXISTS quartet.initialised (`database` VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin \
-     PRIMARY KEY, sha256 CHAR(64) NOT NULL, done INT UNSIGNED NOT NULL, finished BOOLEAN NOT NULL, error TEXT, \
+     PRIMARY KEY, sha256 CHAR(64) NOT NULL, done INT UNSIGNED NOT NULL DEFAULT 0, \
+     finished BOOLEAN NOT NULL DEFAULT FALSE, error TEXT, begun VARCHAR(80), ordinal SMALLINT UNSIGNED, run CHAR(36), \
+     connection INT UNSIGNED, notes INT UNSIGNED NOT NULL DEFAULT 0, \
      at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP) ENGINE=InnoDB",
+    // Of texts that are not finished, by the statement's own text.
+    "CREATE TABLE IF NOT EXISTS quartet.statements (`database` VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, \
+     sha256 CHAR(64), nth INT UNSIGNED, at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, \
+     PRIMARY KEY (`database`, sha256, nth)) ENGINE=InnoDB",
     "CREATE TABLE IF NOT EXISTS quartet.users (name VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY, \
      `database` VARCHAR(64)) ENGINE=InnoDB",
 ];
 
-/// The connection is of no more use, or the server is not in a state to answer: all that remains is to be done again.
+/// Who applies, and what it knows of the others.
+#[derive(Clone)]
+pub struct Runner {
+    pub ordinal: u16,
+    /// Of the manager and its server.
+    pub run: Uuid,
+    pub peers: Peers,
+}
+
+/// All that remains is to be done again, by this member or another.
 #[derive(Debug, thiserror::Error)]
-#[error("the schema could not be applied now")]
-pub struct Interrupted(#[from] SqlError);
+pub enum Interrupted {
+    /// The connection is of no more use, or the server is not in a state to answer.
+    #[error("the schema could not be applied now")]
+    Sql(#[from] SqlError),
+    #[error("member {ordinal} is still at the initSql of {database}")]
+    Elsewhere { ordinal: u16, database: String },
+    #[error("another member has taken over")]
+    Overtaken,
+    #[error("connection {0}, which was cut off, has not ended yet")]
+    StillRuns(u32),
+}
 
 /// Why one statement was not carried out.
 enum Failure {
     Refused { code: u16, message: String },
-    Interrupted(SqlError),
+    Interrupted(Interrupted),
 }
 
 impl From<SqlError> for Failure {
@@ -47,8 +74,14 @@ impl From<SqlError> for Failure {
             SqlError::Server(Error::Server(server)) if !is_passing(server.code) => {
                 Self::Refused { code: server.code, message: server.message }
             }
-            other => Self::Interrupted(other),
+            other => Self::Interrupted(other.into()),
         }
+    }
+}
+
+impl From<Interrupted> for Failure {
+    fn from(error: Interrupted) -> Self {
+        Self::Interrupted(error)
     }
 }
 
@@ -60,23 +93,39 @@ fn is_passing(code: u16) -> bool {
 
 /// Applies everything, and tells of each statement that the server refuses: one fault does not keep the rest back.
 /// What is as it should be is not written again: whatever changes definitions stops the whole cluster for a moment.
-pub async fn apply(sql: &Sql, inputs: &Inputs) -> Result<SchemaReport, Interrupted> {
-    let connection = sql.connect().await?;
-    let mut work = Work { connection, faults: Vec::new() };
+pub async fn apply(sql: &Sql, runner: &Runner, inputs: &Inputs) -> Result<SchemaReport, Interrupted> {
+    let mut work = Work { connection: sql.connect().await?, faults: Vec::new() };
     if !work.has_own_tables().await? {
         for table in OWN_TABLES {
             work.own("", table.to_owned()).await?;
         }
     }
     let settings = &inputs.settings;
+    let mut waits = Ok(());
     for (index, database) in settings.databases.iter().enumerate() {
-        work.database(index, database).await?;
+        let field = format!("spec.databases[{index}]");
+        if !work.database(&field, database).await? {
+            continue;
+        }
+        match &database.init_sql {
+            None => {}
+            Some(text) => match initialise(sql, runner, &database.name, text).await {
+                Ok(Outcome::Done) => {}
+                Ok(Outcome::Refused { statement, error }) => {
+                    work.told(format!("{field}.initSql"), &statement, error);
+                }
+                // Somebody else is at this one. The rest need not wait.
+                Err(elsewhere @ Interrupted::Elsewhere { .. }) => waits = Err(elsewhere),
+                Err(error) => return Err(error),
+            },
+        }
     }
     for (index, (user, password)) in settings.users.iter().zip(&inputs.passwords).enumerate() {
         work.user(index, user, password.as_ref()).await?;
     }
     work.drop_others(&settings.users).await?;
     leave(work.connection).await;
+    waits?;
     Ok(SchemaReport { settings: settings.schema.clone(), faults: work.faults })
 }
 
@@ -88,112 +137,43 @@ struct Work {
 const FAULTS_MAX: usize = 32;
 
 impl Work {
-    async fn run(&mut self, statement: &str, params: Params, limit: Duration) -> Result<(), Failure> {
-        let ran = match params {
-            // As text: not every statement can be prepared.
-            Params::Empty => within(limit, self.connection.query_drop(statement)).await,
-            params => within(limit, self.connection.exec_drop(statement, params)).await,
-        };
-        Ok(ran?)
+    async fn run(&mut self, statement: &str) -> Result<(), Failure> {
+        // As text: not every statement can be prepared.
+        Ok(within(LIMIT, self.connection.query_drop(statement)).await?)
     }
 
-    fn fault(&mut self, field: String, statement: &str, code: u16, message: &str) {
+    fn told(&mut self, field: String, statement: &str, error: String) {
         if self.faults.len() < FAULTS_MAX {
-            let error = if code == 0 { message.to_owned() } else { format!("{code}: {message}") };
             self.faults.push(SchemaFault { field, statement: shown(statement), error });
         }
     }
 
     async fn has_own_tables(&mut self) -> Result<bool, Interrupted> {
         let count = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'quartet' \
-                     AND TABLE_NAME IN ('initialised', 'users')";
+                     AND TABLE_NAME IN ('initialised', 'statements', 'users')";
         let there: Option<u8> = within(LIMIT, self.connection.query_first(count)).await?;
-        Ok(there == Some(2))
+        Ok(there == Some(3))
     }
 
     /// True if the server has carried it out.
     async fn own(&mut self, field: &str, statement: String) -> Result<bool, Interrupted> {
-        match self.run(&statement, Params::Empty, LIMIT).await {
+        match self.run(&statement).await {
             Ok(()) => Ok(true),
             Err(Failure::Refused { code, message }) => {
-                self.fault(field.to_owned(), &statement, code, &message);
+                let error = format!("{code}: {}", shown_error(&statement, &message));
+                self.told(field.to_owned(), &statement, error);
                 Ok(false)
             }
-            Err(Failure::Interrupted(error)) => Err(error.into()),
+            Err(Failure::Interrupted(error)) => Err(error),
         }
     }
 
-    async fn database(&mut self, index: usize, database: &Database) -> Result<(), Interrupted> {
-        let field = format!("spec.databases[{index}]");
+    /// True if it is there.
+    async fn database(&mut self, field: &str, database: &Database) -> Result<bool, Interrupted> {
         let there = "SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?";
         let there: Option<u8> = within(LIMIT, self.connection.exec_first(there, (&database.name,))).await?;
         let create = format!("CREATE DATABASE IF NOT EXISTS {}", identifier(&database.name));
-        if there.is_none() && !self.own(&format!("{field}.name"), create).await? {
-            return Ok(());
-        }
-        match &database.init_sql {
-            Some(text) => self.initialise(format!("{field}.initSql"), database, text).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Each statement once. A statement that was refused is tried again when the text has changed; what was done by
-    /// then stays done.
-    async fn initialise(
-        &mut self,
-        field: String,
-        database: &Database,
-        text: &str,
-    ) -> Result<(), Interrupted> {
-        let sha256 = format!("{:x}", Sha256::digest(text));
-        let known: Option<(String, usize, bool, Option<String>)> = within(
-            LIMIT,
-            self.connection.exec_first(
-                "SELECT sha256, done, finished, error FROM quartet.initialised WHERE `database` = ?",
-                (&database.name,),
-            ),
-        )
-        .await?;
-        let statements = split::statements(text);
-        let mut done = match known {
-            Some((_, _, true, _)) => return Ok(()),
-            Some((known, done, false, Some(error))) if known == sha256 => {
-                let statement = statements.get(done).copied().unwrap_or_default();
-                self.fault(field, statement, 0, &error);
-                return Ok(());
-            }
-            Some((_, done, false, _)) => done,
-            None => 0,
-        };
-        // Not in a transaction: what defines tables commits by itself.
-        self.note(&database.name, &sha256, done, false, None).await?;
-        within(LIMIT, self.connection.query_drop(format!("USE {}", identifier(&database.name)))).await?;
-        while let Some(statement) = statements.get(done).copied() {
-            match self.run(statement, Params::Empty, INITIAL_LIMIT).await {
-                Ok(()) => done += 1,
-                Err(Failure::Refused { code, message }) => {
-                    let error = format!("{code}: {message}");
-                    self.note(&database.name, &sha256, done, false, Some(&error)).await?;
-                    self.fault(field, statement, 0, &error);
-                    return Ok(());
-                }
-                Err(Failure::Interrupted(error)) => return Err(error.into()),
-            }
-            self.note(&database.name, &sha256, done, false, None).await?;
-        }
-        self.note(&database.name, &sha256, done, true, None).await
-    }
-
-    async fn note(
-        &mut self,
-        database: &str,
-        sha256: &str,
-        done: usize,
-        finished: bool,
-        error: Option<&str>,
-    ) -> Result<(), Interrupted> {
-        let note = "REPLACE INTO quartet.initialised (`database`, sha256, done, finished, error) VALUES (?, ?, ?, ?, ?)";
-        Ok(within(LIMIT, self.connection.exec_drop(note, (database, sha256, done, finished, error))).await?)
+        Ok(there.is_some() || self.own(&format!("{field}.name"), create).await?)
     }
 
     async fn user(
@@ -204,7 +184,7 @@ impl Work {
     ) -> Result<(), Interrupted> {
         let field = format!("spec.users[{index}]");
         let Some(password) = password else {
-            self.fault(format!("{field}.passwordSecretRef"), "", 0, "there is no password");
+            self.told(format!("{field}.passwordSecretRef"), "", "there is no password".to_owned());
             return Ok(());
         };
         let name = statement::account(&user.name);

@@ -78,18 +78,23 @@ fn quoted(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// Nothing but comments. `/*!` and `/*M!` are statements that other databases take for comments.
+/// Nothing but comments.
 fn is_blank(statement: &str) -> bool {
+    after_comments(statement).is_empty()
+}
+
+/// What comes after the comments that it begins with. `/*!` and `/*M!` are statements that other databases take for comments.
+pub(super) fn after_comments(statement: &str) -> &str {
     let mut rest = statement.trim_start();
     while !rest.is_empty() {
         let comment =
             rest.starts_with(['#', '-', '/']) && !rest.starts_with("/*!") && !rest.starts_with("/*M!");
         match skipped(rest).filter(|_| comment) {
             Some(length) => rest = rest.get(length..).unwrap_or_default().trim_start(),
-            None => return false,
+            None => break,
         }
     }
-    true
+    rest
 }
 
 #[cfg(test)]
