@@ -76,11 +76,12 @@ pub enum MemberState {
     Synced,
     /// Part of the Primary component, and gives a joiner its data.
     Donor,
-    /// The server runs outside of any Primary component: it answers no queries.
+    /// The server runs outside of any Primary component: it answers no queries. Or it has not answered its manager for
+    /// seconds, so that nobody knows what it is part of: then neither its position nor its status is told.
     NonPrimary,
     /// Told to stop.
     Stopping,
-    /// The server ends by itself again and again.
+    /// The server ends by itself again and again, or its data cannot be recovered.
     Failed,
 }
 

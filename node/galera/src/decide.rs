@@ -11,7 +11,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use quartet_client::galera::{Bootstrap, MemberState, PeerReport, Position};
+use quartet_client::galera::{BegunFrom, Bootstrap, MemberState, PeerReport, Position};
 use uuid::Uuid;
 
 /// A Primary component is seen elsewhere for so long without taking this server in: merging needs less.
@@ -25,6 +25,8 @@ pub const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// there is none, and so long where some of them are silent.
 pub const ALONE_MAX: Duration = Duration::from_secs(3);
 pub const ALONE_IN_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// So long while its data keeps arriving: a survivor that is being promoted meanwhile is not to cost a whole transfer.
+pub const ALONE_IN_TRANSFER_MAX: Duration = Duration::from_mins(1);
 /// A server that lost its provider (voted out, evicted) does not come back to it.
 pub const DISCONNECTED_MAX: Duration = Duration::from_secs(2);
 
@@ -37,7 +39,7 @@ pub struct View<'a> {
     pub phase: Phase,
     pub peers: &'a [Peer],
     /// A grant that was accepted, and not acted upon yet.
-    pub granted: bool,
+    pub granted: Option<Leave>,
     /// Told to stop, and clients have been moved.
     pub stopping: bool,
     /// The pause after a start that failed is over.
@@ -46,21 +48,43 @@ pub struct View<'a> {
     pub schema_due: bool,
     /// Addresses of those whom the group counts as its members, this one included.
     pub group: &'a [IpAddr],
+    /// The same, complete and told twice, of the Primary component that the server is part of: nothing that was read in
+    /// the middle of a change.
+    pub primary_group: Option<&'a [IpAddr]>,
+    /// What the cluster's history was begun from by a human's word.
+    pub begun_from: Option<BegunFrom>,
     /// All that the running server has received is on its disk: so far it has come.
     pub position: Option<Position>,
     /// Of a server that was started to join and has not been part of a Primary component yet: nobody has told of one for
     /// so long.
     pub alone_for: Option<Duration>,
+    /// What is transferred to it has grown lately.
+    pub transfer_moves: bool,
     /// Evictions are in force, and have done their work, so long ago.
     pub evicted_for: Option<Duration>,
+}
+
+/// What was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The history goes on.
+    GoOn,
+    /// This one begins, with what the other has come to.
+    Begin(Uuid),
+}
+
+impl Leave {
+    pub fn of(grant: &Bootstrap) -> Self {
+        if grant.new_history { Self::Begin(grant.operation) } else { Self::GoOn }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// What the volume holds is not known: at first, and whenever a server has ended.
     Unexamined,
-    /// The storage engine could not be recovered, time and again. It may hold the newest data all the same.
-    Unreadable,
+    /// The storage engine has said for long enough that its data is corrupt. What is known of how far it had come.
+    Unreadable(Option<Position>),
     /// A step is under way that ends by itself.
     Busy,
     Empty,
@@ -103,6 +127,8 @@ pub struct Peer {
 pub struct Dead {
     pub node: Uuid,
     pub proof: Proof,
+    /// Where it was.
+    pub address: Option<IpAddr>,
 }
 
 /// How it is known that a server is dead.
@@ -127,6 +153,11 @@ pub enum Action {
     /// Makes the first database and forms the Primary component with it.
     Found,
     Bootstrap(Position),
+    /// Forms the Primary component of a new history, which goes on from this position of the old one.
+    Begin {
+        history: Uuid,
+        from: Position,
+    },
     Join(Join),
     /// The running server forms the Primary component.
     Promote,
@@ -155,6 +186,8 @@ pub enum Waiting {
     Grant,
     /// The data came from elsewhere than the Primary component's.
     Foreign(Uuid),
+    /// The Primary component's history was begun from the data's own one, and the data goes on beyond that.
+    Beyond(BegunFrom),
     /// The pause after a start that failed.
     Pause,
     /// Somebody is Primary, but nobody can give data.
@@ -180,32 +213,41 @@ pub fn decide(view: &View) -> Action {
         Phase::Busy => Action::Wait(Waiting::Nothing),
         _ if view.stopping => Action::Stop,
         // Those who are Primary hold everything: what cannot be read is replaced by it.
-        Phase::Unreadable if view.peers.iter().any(|peer| peer.primary().is_some()) => start(view, None),
-        Phase::Unexamined | Phase::Unreadable if view.may_start => Action::Examine,
-        Phase::Unexamined | Phase::Unreadable => Action::Wait(Waiting::Pause),
+        Phase::Unreadable(known) if view.peers.iter().any(|peer| peer.primary().is_some()) => {
+            let elsewhere: Vec<Position> = joinable(view).filter_map(|(_, report)| report.position).collect();
+            match known.map(|known| belongs(view, known, &elsewhere)) {
+                None | Some(Ok(_)) => start(view, None),
+                // Only a human overwrites another history, be it readable or not.
+                Some(Err(_)) => examine(view),
+            }
+        }
+        Phase::Unexamined | Phase::Unreadable(_) => examine(view),
         Phase::Empty | Phase::Unusable => start(view, None),
         Phase::Stopped(position) => start(view, Some(position)),
         Phase::Running(link) => run(view, link),
     }
 }
 
+fn examine(view: &View) -> Action {
+    if view.may_start { Action::Examine } else { Action::Wait(Waiting::Pause) }
+}
+
 fn start(view: &View, from: Option<Position>) -> Action {
-    let primaries: Vec<(&Peer, &PeerReport)> =
-        view.peers.iter().filter_map(|peer| Some((peer, peer.primary()?))).collect();
-    if primaries.is_empty() {
-        return match view.phase {
-            Phase::Empty if view.granted => Action::Found,
-            Phase::Stopped(position) if view.granted => Action::Bootstrap(position),
+    if !view.peers.iter().any(|peer| peer.primary().is_some()) {
+        return match (view.phase, view.granted) {
+            (Phase::Empty, Some(Leave::GoOn)) => Action::Found,
+            (Phase::Stopped(position), Some(Leave::GoOn)) => Action::Bootstrap(position),
+            (Phase::Stopped(from), Some(Leave::Begin(history))) => Action::Begin { history, from },
             _ => Action::Wait(Waiting::Grant),
         };
     }
-    if let Some(own) = from {
-        // Its data is somebody's: it is not overwritten with another history.
-        let others = primaries.iter().filter_map(|(_, report)| Some(report.position?.cluster));
-        if let Some(foreign) = others.into_iter().find(|cluster| *cluster != own.cluster) {
-            return Action::Wait(Waiting::Foreign(foreign));
-        }
-    }
+    let primaries: Vec<(&Peer, &PeerReport)> = joinable(view).collect();
+    let elsewhere: Vec<Position> = primaries.iter().filter_map(|(_, report)| report.position).collect();
+    let from = match from.map(|own| belongs(view, own, &elsewhere)) {
+        None => None,
+        Some(Ok(from)) => from,
+        Some(Err(foreign)) => return Action::Wait(foreign),
+    };
     // Those who still count this member have not noticed its end yet. They may have lost their majority with it.
     if primaries.iter().any(|(_, report)| report.members.contains(&view.address)) {
         return Action::Wait(Waiting::Noticed);
@@ -218,6 +260,29 @@ fn start(view: &View, from: Option<Position>) -> Action {
         return Action::Wait(Waiting::Pause);
     }
     Action::Join(Join { addresses, donors: donors(&primaries), from })
+}
+
+/// Those of a Primary component who say what they hold. Whoever does not is joining itself, or its server has not answered
+/// for a while: of which history it is part is not known.
+fn joinable<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a Peer, &'a PeerReport)> {
+    let primaries = view.peers.iter().filter_map(|peer| Some((peer, peer.primary()?)));
+    primaries.filter(|(_, report)| report.position.is_some())
+}
+
+/// How much of this data is worth something to those elsewhere: what it has come to, or nothing where all of it went into
+/// another history. Data that is somebody's is not overwritten: then what is to be waited for.
+fn belongs(view: &View, own: Position, elsewhere: &[Position]) -> Result<Option<Position>, Waiting> {
+    let Some(other) = elsewhere.iter().find(|theirs| theirs.cluster != own.cluster) else {
+        return Ok(Some(own));
+    };
+    let history = other.cluster;
+    let one = elsewhere.iter().all(|theirs| theirs.cluster == history);
+    match view.begun_from {
+        Some(begun) if one && begun.history == history && begun.position.cluster == own.cluster => {
+            if own.seqno <= begun.position.seqno { Ok(None) } else { Err(Waiting::Beyond(begun)) }
+        }
+        _ => Err(Waiting::Foreign(history)),
+    }
 }
 
 /// The lowest ordinal takes the writes of those who want a single writer: it gives its data last. One that gives
@@ -234,6 +299,7 @@ fn donors(primaries: &[(&Peer, &PeerReport)]) -> Vec<u16> {
 
 fn run(view: &View, link: Link) -> Action {
     let elsewhere = view.peers.iter().any(|peer| peer.primary().is_some());
+    let could_join = joinable(view).next().is_some();
     if is_left_alone(view, link) {
         return Action::Restart(Restart::Alone);
     }
@@ -253,10 +319,10 @@ fn run(view: &View, link: Link) -> Action {
         Link::Disconnected { for_at_least } if for_at_least >= DISCONNECTED_MAX => {
             Action::Restart(Restart::Disconnected)
         }
-        Link::NonPrimary { for_at_least, .. } if elsewhere && for_at_least >= UNMERGED_MAX => {
+        Link::NonPrimary { for_at_least, .. } if could_join && for_at_least >= UNMERGED_MAX => {
             Action::Restart(Restart::Unmerged)
         }
-        Link::NonPrimary { .. } if view.granted && !elsewhere => Action::Promote,
+        Link::NonPrimary { .. } if view.granted == Some(Leave::GoOn) && !elsewhere => Action::Promote,
         Link::NonPrimary { position: Some(own), for_at_least }
             if !elsewhere && for_at_least >= BEHIND_MAX && somebody_is_ahead(view, own) =>
         {
@@ -270,7 +336,13 @@ fn run(view: &View, link: Link) -> Action {
 
 fn is_left_alone(view: &View, link: Link) -> bool {
     let all_answer = view.peers.iter().all(|peer| peer.report.is_some());
-    let limit = if all_answer { ALONE_MAX } else { ALONE_IN_SILENCE_MAX };
+    let limit = if view.transfer_moves {
+        ALONE_IN_TRANSFER_MAX
+    } else if all_answer {
+        ALONE_MAX
+    } else {
+        ALONE_IN_SILENCE_MAX
+    };
     matches!(link, Link::Starting | Link::NonPrimary { .. })
         && view.alone_for.is_some_and(|alone| alone >= limit)
 }
@@ -285,16 +357,47 @@ fn evictable(view: &View, majority: bool, others: Others) -> Option<Uuid> {
     dead.find(|dead| majority || (alone && dead.proof == Proof::Word)).map(|dead| dead.node)
 }
 
-/// Of those whom the group counts, more than half have a server that runs.
+/// Of those whom the Primary component counts, more than half have a server that runs.
 fn sees_majority(view: &View) -> bool {
+    let Some(group) = view.primary_group.filter(|group| group.contains(&view.address)) else { return false };
     let lives = |peer: &&Peer| {
-        peer.report.as_ref().is_some_and(|report| report.server_runs) && is_counted(view, peer)
+        peer.report.as_ref().is_some_and(|report| report.server_runs)
+            && peer.address.is_some_and(|address| group.contains(&address))
     };
-    (1 + view.peers.iter().filter(lives).count()) * 2 > view.group.len()
+    (1 + view.peers.iter().filter(lives).count()) * 2 > group.len()
 }
 
 fn is_counted(view: &View, peer: &Peer) -> bool {
     peer.address.is_some_and(|address| view.group.contains(&address))
+}
+
+/// Nobody knows where it is or what it holds, and it does not matter: the Primary component that this server is part of
+/// does without it.
+///
+/// Why that is safe. A Primary component after this one is formed by a majority of this one, hence with one of its
+/// members; by whoever is left of this one, once all others of it are evicted; or by the operator's leave, for which
+/// every member that may hold data has to answer, this one included, and none may be Primary. A silent peer that is not
+/// part of this one has no share in any of that but through a member of this one, and those are asked: each has said
+/// that its server is stopped and holds no more than this one, or it is still together with this one. What the silent
+/// one may have received of a later component would have come through one of them, which then holds more: at least that
+/// component's own beginning is a write set. Galera checks the same once more by its own list, which is never older than
+/// what is known here: it goes on alone only when every one of its last Primary component is evicted. Hence nobody is
+/// skipped
+/// - whose server is known to be dead and may still be waited for: it may be on that list;
+/// - unless every address of the component is this member's or a known peer's: otherwise the silent one may be there
+///   under an address that nobody knows yet;
+/// - outside of a Primary component: what is counted there is not what was Primary last;
+/// - while what is counted may have been read in the middle of a change ([`View::primary_group`]).
+fn is_done_without(view: &View, peer: &Peer) -> bool {
+    let Some(group) = view.primary_group else { return false };
+    let is_known = |address: &IpAddr| {
+        *address == view.address || view.peers.iter().any(|peer| peer.address == Some(*address))
+    };
+    peer.report.is_none()
+        && peer.dead.is_empty()
+        && group.contains(&view.address)
+        && group.iter().all(is_known)
+        && !peer.address.is_some_and(|address| group.contains(&address))
 }
 
 /// What all those hold who are not in the group with this member.
@@ -319,6 +422,7 @@ fn others(view: &View) -> Others {
                 Some(_) => {}
                 None => return Others::Unknown,
             },
+            None if is_done_without(view, peer) => {}
             None => return Others::Unknown,
         }
     }
@@ -355,6 +459,8 @@ pub enum Refused {
     HoldsData,
     #[error("this member cannot form a Primary component now")]
     State,
+    #[error("a new history is begun only from data that no server runs with")]
+    NewHistory,
     #[error("member {0} is part of a Primary component")]
     PrimaryVisible(u16),
     /// It might go on by itself meanwhile.
@@ -383,6 +489,11 @@ pub fn accept(grant: &Bootstrap, own: Own, phase: Phase, peers: &[Peer]) -> Resu
         return Err(Refused::Run(own.run));
     }
     let running = matches!(phase, Phase::Running(_));
+    // Its id is to be the history's, which must be nobody's yet.
+    let usable = !grant.operation.is_nil() && grant.position.is_some_and(|at| at.cluster != grant.operation);
+    if grant.new_history && !(usable && matches!(phase, Phase::Stopped(_))) {
+        return Err(Refused::NewHistory);
+    }
     if let Some(operation) = own.granted.filter(|operation| *operation != grant.operation && !running) {
         return Err(Refused::Granted(operation));
     }

@@ -37,8 +37,8 @@ const REPORT_BYTES_MAX: usize = 16 << 10;
 struct Seen {
     address: Option<IpAddr>,
     report: Option<(Instant, PeerReport)>,
-    /// The run and the server that were seen running last.
-    running: Option<(Uuid, Uuid)>,
+    /// The run and the server that were seen running last, and where.
+    running: Option<(Uuid, Uuid, Option<IpAddr>)>,
     refusals: u32,
     /// With the run that the server belonged to.
     dead: Vec<(Uuid, Dead)>,
@@ -52,12 +52,11 @@ impl Seen {
         for (_, dead) in &mut self.dead {
             dead.proof = Proof::Word;
         }
-        if let Some((run, node)) = self.running.take_if(|(run, _)| *run != report.run || !report.server_runs)
-        {
-            self.died(run, node, Proof::Word);
+        if let Some(running) = self.running.take_if(|(run, ..)| *run != report.run || !report.server_runs) {
+            self.died(running, Proof::Word);
         }
         if let Some(node) = report.node.filter(|_| report.server_runs) {
-            self.running = Some((report.run, node));
+            self.running = Some((report.run, node, self.address));
         }
         self.report = Some((now, report));
     }
@@ -65,9 +64,9 @@ impl Seen {
     fn refused(&mut self) {
         self.refusals += 1;
         if self.refusals >= REFUSALS
-            && let Some((run, node)) = self.running.take()
+            && let Some(running) = self.running.take()
         {
-            self.died(run, node, Proof::Refusal);
+            self.died(running, Proof::Refusal);
         }
         // What refuses is no member of a Primary component.
         self.report = None;
@@ -77,12 +76,32 @@ impl Seen {
         self.refusals = 0;
     }
 
-    fn died(&mut self, run: Uuid, node: Uuid, proof: Proof) {
+    /// What was said or refused at another address is no word of this one.
+    fn moved(&mut self, address: IpAddr) {
+        if self.address.replace(address) != Some(address) {
+            self.report = None;
+            self.refusals = 0;
+        }
+    }
+
+    fn died(&mut self, (run, node, address): (Uuid, Uuid, Option<IpAddr>), proof: Proof) {
+        self.mourn(run, Dead { node, proof, address });
+    }
+
+    fn mourn(&mut self, run: Uuid, dead: Dead) {
         if self.dead.len() == DEAD_MAX {
             self.dead.remove(0);
         }
-        self.dead.push((run, Dead { node, proof }));
+        self.dead.push((run, dead));
     }
+}
+
+/// A dead server that is no longer waited for, and whose it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    ordinal: u16,
+    run: Uuid,
+    pub dead: Dead,
 }
 
 /// All peers of one member.
@@ -148,12 +167,23 @@ impl Peers {
             .collect()
     }
 
-    /// The server is not waited for any longer. Says where it was.
-    pub fn settle(&self, node: Uuid) -> Option<IpAddr> {
+    /// The server is not waited for any longer.
+    pub fn settle(&self, node: Uuid) -> Option<Settled> {
         let mut all = self.seen();
-        let seen = all.values_mut().find(|seen| seen.dead.iter().any(|(_, dead)| dead.node == node))?;
-        seen.dead.retain(|(_, dead)| dead.node != node);
-        seen.address
+        all.iter_mut().find_map(|(ordinal, seen)| {
+            let place = seen.dead.iter().position(|(_, dead)| dead.node == node)?;
+            let (run, dead) = seen.dead.remove(place);
+            Some(Settled { ordinal: *ordinal, run, dead })
+        })
+    }
+
+    /// It is waited for all the same, unless it was seen alive meanwhile: whoever only refuses may come back.
+    pub fn unsettle(&self, settled: Settled) {
+        if let Some(seen) = self.seen().get_mut(&settled.ordinal)
+            && seen.running.is_none_or(|(run, ..)| run != settled.run)
+        {
+            seen.mourn(settled.run, settled.dead);
+        }
     }
 
     /// Asks everybody again, now, and waits for the answers.
@@ -171,7 +201,7 @@ impl Peers {
                 && let Some(address) = found.next()
                 && let Some(seen) = self.seen().get_mut(&ordinal)
             {
-                seen.address = Some(address.ip());
+                seen.moved(address.ip());
             }
             tokio::time::sleep(RESOLVE_EVERY).await;
         }
@@ -314,6 +344,43 @@ mod tests {
         assert_eq!(dead(&seen), [10]);
         seen.reported(report(1, Some(10), true), Instant::now());
         assert!(dead(&seen).is_empty());
+    }
+
+    #[test]
+    fn whoever_comes_back_elsewhere_died_where_it_was_and_has_said_nothing_there_yet() {
+        let [old, new] = [7, 8].map(|n| IpAddr::from([10, 0, 0, n]));
+        let mut seen = Seen::default();
+        seen.moved(old);
+        seen.reported(report(1, Some(10), true), Instant::now());
+        seen.moved(old);
+        assert!(seen.report.is_some());
+        seen.moved(new);
+        assert!(seen.report.is_none() && dead(&seen).is_empty());
+        seen.reported(report(2, None, false), Instant::now());
+        assert_eq!(
+            seen.dead[0].1,
+            Dead { node: Uuid::from_u128(10), proof: Proof::Word, address: Some(old) }
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_could_not_be_evicted_is_waited_for_again() {
+        let peers = Peers::new(0, "shop").unwrap();
+        let mut one = Seen::default();
+        one.reported(report(1, Some(10), true), Instant::now());
+        one.reported(report(1, Some(10), false), Instant::now());
+        peers.seen().insert(1, one);
+        let known = || peers.now()[0].dead.clone();
+        let before = known();
+        let settled = peers.settle(Uuid::from_u128(10)).unwrap();
+        assert!(known().is_empty() && peers.settle(Uuid::from_u128(10)).is_none());
+        peers.unsettle(settled);
+        assert_eq!((known(), before.len()), (before, 1));
+        // It refused only seemingly.
+        let settled = peers.settle(Uuid::from_u128(10)).unwrap();
+        peers.seen().get_mut(&1).unwrap().reported(report(1, Some(10), true), Instant::now());
+        peers.unsettle(settled);
+        assert!(known().is_empty());
     }
 
     #[test]

@@ -6,8 +6,11 @@ use super::*;
 
 const OURS: Uuid = Uuid::from_u128(7);
 const OTHERS: Uuid = Uuid::from_u128(8);
-const DEAD: Dead = Dead { node: Uuid::from_u128(99), proof: Proof::Word };
-const REFUSES: Dead = Dead { node: Uuid::from_u128(98), proof: Proof::Refusal };
+const DEAD: Dead = Dead { node: Uuid::from_u128(99), proof: Proof::Word, address: None };
+const REFUSES: Dead = Dead { node: Uuid::from_u128(98), proof: Proof::Refusal, address: None };
+/// A history that was begun from ours, at 5.
+const NEW: Uuid = Uuid::from_u128(6);
+const BEGUN: BegunFrom = BegunFrom { history: NEW, position: Position { cluster: OURS, seqno: 5 } };
 const LONG: Duration = Duration::from_hours(1);
 
 fn at(cluster: Uuid, seqno: u64) -> Position {
@@ -50,6 +53,9 @@ fn peers_of(ordinal: u16) -> Vec<Peer> {
         Some(report(ordinal, MemberState::Donor, true, Some(at(OURS, 9)))),
         Some(report(ordinal, MemberState::Synced, true, Some(at(OURS, 9)))),
         Some(report(ordinal, MemberState::Synced, true, Some(at(OTHERS, 9)))),
+        Some(report(ordinal, MemberState::Synced, true, Some(at(NEW, 9)))),
+        // It joins, or its server has not answered for long.
+        Some(report(ordinal, MemberState::NonPrimary, true, None)),
     ];
     let mut all = Vec::new();
     for report in known {
@@ -58,7 +64,9 @@ fn peers_of(ordinal: u16) -> Vec<Peer> {
         }
     }
     let synced = report(ordinal, MemberState::Synced, true, Some(at(OURS, 9)));
-    all.push(Peer { ordinal, address: None, report: Some(synced), dead: vec![] });
+    for report in [None, Some(synced)] {
+        all.push(Peer { ordinal, address: None, report, dead: vec![] });
+    }
     all
 }
 
@@ -73,9 +81,11 @@ fn phases() -> Vec<Phase> {
         Link::Disconnected { for_at_least: Duration::ZERO },
         Link::Disconnected { for_at_least: LONG },
     ];
-    let stopped = [Phase::Stopped(at(OURS, 5)), Phase::Stopped(at(OTHERS, 5))];
-    let still = [Phase::Unexamined, Phase::Unreadable, Phase::Busy, Phase::Empty, Phase::Unusable];
-    still.into_iter().chain(stopped).chain(links.map(Phase::Running)).collect()
+    let held = [at(OURS, 5), at(OURS, 6), at(OTHERS, 5)];
+    let stopped = held.map(Phase::Stopped);
+    let unreadable = held.map(|held| Phase::Unreadable(Some(held)));
+    let still = [Phase::Unexamined, Phase::Unreadable(None), Phase::Busy, Phase::Empty, Phase::Unusable];
+    still.into_iter().chain(stopped).chain(unreadable).chain(links.map(Phase::Running)).collect()
 }
 
 /// What a server in that phase may have on its disk of what it has received.
@@ -98,23 +108,31 @@ fn for_each_view(mut look: impl FnMut(&View, Action)) -> usize {
         // Outside of a Primary component it may still be together with somebody.
         let primary = matches!(phase, Phase::Running(Link::Primary { .. }));
         let group = if primary { &everybody[..] } else { &everybody[..2] };
+        let primary_group = primary.then_some(group);
         for one in &first {
             for other in &second {
                 let peers = [one.clone(), other.clone()];
-                for flags in 0..16_u8 {
+                for flags in 0..32_u8 {
                     let flag = |bit: u8| flags & (1 << bit) != 0;
+                    let leave = if flag(4) { Leave::Begin(NEW) } else { Leave::GoOn };
+                    if flag(4) && !flag(0) {
+                        continue;
+                    }
                     let view = View {
                         ordinal: 1,
                         address: address(1),
                         phase,
                         peers: &peers,
-                        granted: flag(0),
+                        granted: flag(0).then_some(leave),
                         stopping: flag(1),
                         may_start: flag(2),
                         schema_due: flag(3),
                         group,
+                        primary_group,
+                        begun_from: None,
                         position,
                         alone_for: None,
+                        transfer_moves: false,
                         evicted_for: None,
                     };
                     look(&view, decide(&view));
@@ -134,22 +152,29 @@ fn a_primary_is_seen(view: &View) -> bool {
 fn a_primary_component_is_formed_by_a_grant_alone_and_never_beside_one_that_is_seen() {
     let mut formed = BTreeSet::new();
     let looked = for_each_view(|view, action| {
-        let forms = matches!(action, Action::Found | Action::Bootstrap(_) | Action::Promote);
+        let forms =
+            matches!(action, Action::Found | Action::Bootstrap(_) | Action::Begin { .. } | Action::Promote);
         if !forms {
             return;
         }
         formed.insert(format!("{action:?}"));
-        assert!(view.granted, "{view:?}");
         assert!(!a_primary_is_seen(view), "{view:?}");
         assert!(!view.stopping, "{view:?}");
+        let leave = view.granted.expect("without leave");
         match (&action, view.phase) {
-            (Action::Found, Phase::Empty) | (Action::Promote, Phase::Running(Link::NonPrimary { .. })) => {}
-            (Action::Bootstrap(from), Phase::Stopped(own)) => assert_eq!(*from, own),
+            (Action::Found, Phase::Empty) | (Action::Promote, Phase::Running(Link::NonPrimary { .. })) => {
+                assert_eq!(leave, Leave::GoOn);
+            }
+            (Action::Bootstrap(from), Phase::Stopped(own)) => assert_eq!((*from, leave), (own, Leave::GoOn)),
+            // A new history is begun only by a server that does not run, and from what it holds.
+            (Action::Begin { history, from }, Phase::Stopped(own)) => {
+                assert_eq!((*from, leave), (own, Leave::Begin(*history)));
+            }
             other => panic!("{other:?}"),
         }
     });
     assert!(looked > 200_000, "{looked}");
-    assert_eq!(formed.len(), 4, "found, bootstrapped from either position, and promoted: {formed:?}");
+    assert_eq!(formed.len(), 8, "found, promoted, and from each position gone on or begun: {formed:?}");
 }
 
 #[test]
@@ -161,17 +186,22 @@ fn a_server_joins_only_who_is_seen_to_be_primary_and_with_a_history_that_is_its_
         assert!(view.may_start && !view.stopping);
         assert!(!join.addresses.is_empty());
         for peer in view.peers {
-            let report = peer.report.as_ref().filter(|report| report.primary);
+            let report = peer.report.as_ref().filter(|report| report.primary && report.position.is_some());
             assert_eq!(
                 peer.address.is_some_and(|address| join.addresses.contains(&address)),
                 report.is_some() && peer.address.is_some()
             );
-            if let (Phase::Stopped(own), Some(theirs)) = (view.phase, report.and_then(|r| r.position)) {
+            let own = match view.phase {
+                Phase::Stopped(own) => Some(own),
+                Phase::Unreadable(known) => known,
+                _ => None,
+            };
+            if let (Some(own), Some(theirs)) = (own, report.and_then(|report| report.position)) {
                 assert_eq!(own.cluster, theirs.cluster, "data is never overwritten with another history");
             }
         }
         match view.phase {
-            Phase::Empty | Phase::Unusable | Phase::Unreadable => assert_eq!(join.from, None),
+            Phase::Empty | Phase::Unusable | Phase::Unreadable(_) => assert_eq!(join.from, None),
             Phase::Stopped(own) => assert_eq!(join.from, Some(own)),
             other => panic!("{other:?}"),
         }
@@ -182,15 +212,19 @@ fn a_server_joins_only_who_is_seen_to_be_primary_and_with_a_history_that_is_its_
 #[test]
 fn whoever_can_join_does_once_the_pause_is_over() {
     for_each_view(|view, action| {
+        let joinable = |report: &PeerReport| report.primary && report.position.is_some();
         let reachable = view
             .peers
             .iter()
-            .any(|peer| peer.address.is_some() && peer.report.as_ref().is_some_and(|report| report.primary));
+            .any(|peer| peer.address.is_some() && peer.report.as_ref().is_some_and(joinable));
         let ours = view.peers.iter().all(|peer| {
             peer.report.as_ref().and_then(|report| report.position).is_none_or(|at| at.cluster == OURS)
         });
-        let could = matches!(view.phase, Phase::Empty | Phase::Unusable | Phase::Unreadable)
-            || (matches!(view.phase, Phase::Stopped(own) if own.cluster == OURS) && ours);
+        let could = match view.phase {
+            Phase::Empty | Phase::Unusable | Phase::Unreadable(None) => true,
+            Phase::Stopped(own) | Phase::Unreadable(Some(own)) => own.cluster == OURS && ours,
+            _ => false,
+        };
         if could && reachable && !view.stopping {
             let expected = if view.may_start { "Join" } else { "Wait(Pause)" };
             assert!(format!("{action:?}").starts_with(expected), "{view:?}: {action:?}");
@@ -207,7 +241,8 @@ fn nobody_joins_those_who_have_not_noticed_its_end() {
         }
         for n in 0..view.peers.len() {
             let mut peers = view.peers.to_vec();
-            let Some(report) = peers[n].report.as_mut().filter(|report| report.primary) else { continue };
+            let joinable = |report: &&mut PeerReport| report.primary && report.position.is_some();
+            let Some(report) = peers[n].report.as_mut().filter(joinable) else { continue };
             report.members = vec![address(0), address(1)];
             let later = decide(&View { peers: &peers, ..view.clone() });
             assert_eq!(later, Action::Wait(Waiting::Noticed));
@@ -280,6 +315,115 @@ fn only_who_is_proven_dead_is_evicted_and_never_to_go_on_without_who_holds_more_
     assert!(by_word > 1000 && by_refusal > 1000 && alone > 100, "{by_word} {by_refusal} {alone}");
 }
 
+/// A host is off, and one of the two that went on without it crashes.
+#[test]
+fn the_last_one_goes_on_without_a_silent_member_only_if_the_primary_component_did() {
+    let all = [0, 1, 2].map(address);
+    let (two, unknown) = ([address(0), address(1)], [address(0), address(1), address(9)]);
+    let decides = |primary_group: Option<&[IpAddr]>, change: &dyn Fn(&mut View, &mut Vec<Peer>)| {
+        let own = at(OURS, 5);
+        let stopped = report(0, MemberState::Waiting, false, Some(own));
+        let mut peers = vec![
+            Peer { ordinal: 0, address: Some(address(0)), report: Some(stopped), dead: vec![DEAD] },
+            Peer { ordinal: 2, address: Some(address(2)), report: None, dead: vec![] },
+        ];
+        let mut view = View {
+            ordinal: 1,
+            address: address(1),
+            phase: Phase::Running(Link::Primary { synced: true }),
+            peers: &[],
+            granted: None,
+            stopping: false,
+            may_start: true,
+            schema_due: false,
+            group: primary_group.unwrap_or(&two),
+            primary_group,
+            begun_from: None,
+            position: Some(own),
+            alone_for: None,
+            transfer_moves: false,
+            evicted_for: None,
+        };
+        change(&mut view, &mut peers);
+        decide(&View { peers: &peers, ..view })
+    };
+    let goes_on = Action::Evict(DEAD.node);
+    assert_eq!(decides(Some(&two), &|_, _| {}), goes_on);
+    assert_eq!(decides(Some(&two), &|_, peers| peers[1].address = None), goes_on);
+    assert_eq!(decides(Some(&all), &|_, _| {}), Action::Wait(Waiting::Nothing), "it is counted");
+    assert_eq!(decides(Some(&unknown), &|_, _| {}), Action::Wait(Waiting::Nothing), "it may be there");
+    assert_eq!(decides(None, &|_, _| {}), Action::Wait(Waiting::Nothing), "nobody knows who is counted");
+    assert_eq!(
+        decides(Some(&two), &|view, _| view.primary_group = Some(&[])),
+        Action::Wait(Waiting::Nothing)
+    );
+    assert_eq!(
+        decides(Some(&two), &|_, peers| peers[1].dead = vec![REFUSES]),
+        Action::Wait(Waiting::Nothing)
+    );
+    assert_eq!(decides(Some(&two), &|view, _| view.position = None), Action::Wait(Waiting::Nothing));
+    assert_eq!(decides(Some(&two), &|_, peers| peers[0].report = None), Action::Wait(Waiting::Nothing));
+    let ahead = |_: &mut View, peers: &mut Vec<Peer>| {
+        peers[0].report = Some(report(0, MemberState::Waiting, false, Some(at(OURS, 9))));
+    };
+    assert_eq!(decides(Some(&two), &ahead), Action::Restart(Restart::Behind), "the other holds more");
+    let left = |view: &mut View, _: &mut Vec<Peer>| {
+        let link = Link::NonPrimary { position: view.position, for_at_least: LONG };
+        (view.phase, view.primary_group) = (Phase::Running(link), None);
+    };
+    assert_eq!(decides(Some(&two), &left), Action::Wait(Waiting::Grant), "no Primary component any more");
+}
+
+#[test]
+fn nobody_is_evicted_to_go_on_alone_while_a_silent_member_may_be_counted() {
+    let (mut skipped, mut waited) = (0, 0);
+    let groups: [&[IpAddr]; 5] = [
+        &[0, 1, 2].map(address),
+        &[0, 1].map(address),
+        &[1, 2].map(address),
+        &[1].map(address),
+        &[1, 9].map(address),
+    ];
+    for_each_view(|view, _| {
+        let primary = matches!(view.phase, Phase::Running(Link::Primary { .. }));
+        if view.stopping || view.granted.is_some() || view.schema_due || view.may_start {
+            return;
+        }
+        for primary_group in groups.map(Some).into_iter().filter(|_| primary).chain([None]) {
+            let group = primary_group.unwrap_or(view.group);
+            let now = View { group, primary_group, ..view.clone() };
+            let together = now.peers.iter().filter(|peer| is_together(&now, peer)).count();
+            let majority = primary_group.is_some() && (1 + together) * 2 > group.len();
+            let Action::Evict(node) = decide(&now) else {
+                waited += 1;
+                continue;
+            };
+            if majority {
+                continue;
+            }
+            assert_eq!(node, DEAD.node, "only by a manager's word");
+            let own = now.position.expect("compared with nothing");
+            for peer in now.peers.iter().filter(|peer| !is_together(&now, peer)) {
+                if let Some(report) = &peer.report {
+                    let theirs = report.position.filter(|_| report.state == MemberState::Waiting).unwrap();
+                    assert!(theirs.cluster == OURS && theirs.seqno <= own.seqno, "{now:?}");
+                    continue;
+                }
+                skipped += 1;
+                let known =
+                    |at: &IpAddr| *at == address(1) || now.peers.iter().any(|it| it.address == Some(*at));
+                let group = primary_group.expect("outside of a Primary component nobody is skipped");
+                assert!(group.contains(&address(1)) && group.iter().all(known), "{now:?}");
+                assert!(
+                    !peer.address.is_some_and(|at| group.contains(&at)) && peer.dead.is_empty(),
+                    "{now:?}"
+                );
+            }
+        }
+    });
+    assert!(skipped >= 8 && waited > 1000, "{skipped} {waited}");
+}
+
 #[test]
 fn whoever_is_left_behind_ends_so_that_the_one_ahead_can_be_begun_from() {
     let mut ended = 0;
@@ -336,6 +480,8 @@ fn a_server_is_restarted_only_when_it_cannot_come_back_by_itself() {
         match (why, view.phase) {
             (Restart::Unmerged, Phase::Running(Link::NonPrimary { for_at_least, .. })) => {
                 assert!(for_at_least >= UNMERGED_MAX && a_primary_is_seen(view));
+                let tells = |peer: &Peer| peer.primary().is_some_and(|report| report.position.is_some());
+                assert!(view.peers.iter().any(tells), "nobody whom it could join: {view:?}");
             }
             (Restart::Disconnected, Phase::Running(Link::Disconnected { for_at_least })) => {
                 assert!(for_at_least >= DISCONNECTED_MAX);
@@ -362,7 +508,12 @@ fn whoever_joins_those_who_have_gone_ends_and_looks_around_again() {
             let ends = action == Action::Restart(Restart::Alone);
             assert_eq!(ends, expected && waits && !view.stopping, "{view:?}: {action:?}");
             ended += usize::from(ends);
+            // Not in the middle of a transfer that goes on, unless that is for nobody any more.
+            let moves = View { alone_for: Some(alone), transfer_moves: true, ..view.clone() };
+            assert_ne!(decide(&moves), Action::Restart(Restart::Alone), "{view:?}");
         }
+        let moves = View { alone_for: Some(ALONE_IN_TRANSFER_MAX), transfer_moves: true, ..view.clone() };
+        assert_eq!(decide(&moves) == Action::Restart(Restart::Alone), waits && !view.stopping);
     });
     assert!(ended > 1000);
 }
@@ -408,13 +559,16 @@ fn donors_are_those_that_do_not_give_yet_and_the_writer_last() {
         address: address(1),
         phase: Phase::Empty,
         peers: &peers,
-        granted: false,
+        granted: None,
         stopping: false,
         may_start: true,
         schema_due: false,
         group: &[],
+        primary_group: None,
+        begun_from: None,
         position: None,
         alone_for: None,
+        transfer_moves: false,
         evicted_for: None,
     };
     let Action::Join(join) = decide(&view) else { panic!() };
@@ -433,7 +587,9 @@ fn grants() -> Vec<Bootstrap> {
             for position in
                 [None, Some(at(OURS, 4)), Some(at(OURS, 5)), Some(at(OURS, 6)), Some(at(OTHERS, 5))]
             {
-                all.push(Bootstrap { operation: OPERATION, incarnation, run, position, new_history: false });
+                for new_history in [false, true] {
+                    all.push(Bootstrap { operation: OPERATION, incarnation, run, position, new_history });
+                }
             }
         }
     }
@@ -464,6 +620,7 @@ fn a_grant_holds_for_exactly_what_it_names_and_while_no_primary_component_is_see
                         other => panic!("taken while {other:?}"),
                     };
                     assert_eq!(grant.position, position);
+                    assert!(!grant.new_history || matches!(phase, Phase::Stopped(_)), "{phase:?}");
                     // What was granted before may still take effect, but for a server that runs on.
                     assert!(granted.is_none() || matches!(phase, Phase::Running(_)));
                 }
@@ -471,6 +628,60 @@ fn a_grant_holds_for_exactly_what_it_names_and_while_no_primary_component_is_see
         }
     }
     assert!(taken > 100, "{taken}");
+}
+
+#[test]
+fn a_new_history_is_begun_under_a_name_of_its_own_from_data_that_is_there() {
+    let own = Own { incarnation: INCARNATION, run: RUN, granted: None };
+    let grant = |operation, position| Bootstrap {
+        operation,
+        incarnation: INCARNATION,
+        run: RUN,
+        position,
+        new_history: true,
+    };
+    let here = Some(at(OURS, 5));
+    let stopped = Phase::Stopped(at(OURS, 5));
+    assert_eq!(accept(&grant(OPERATION, here), own, stopped, &[]), Ok(()));
+    for (operation, position, phase) in [
+        (OPERATION, None, Phase::Empty),
+        (OURS, here, stopped),
+        (Uuid::nil(), here, stopped),
+        (OPERATION, here, Phase::Running(Link::NonPrimary { position: here, for_at_least: LONG })),
+    ] {
+        assert_eq!(accept(&grant(operation, position), own, phase, &[]), Err(Refused::NewHistory));
+    }
+}
+
+#[test]
+fn who_holds_no_more_than_what_a_history_was_begun_from_is_replaced_by_it_and_whoever_holds_more_is_not() {
+    let (mut replaced, mut beyond) = (0, 0);
+    for_each_view(|view, before| {
+        let (Phase::Stopped(held) | Phase::Unreadable(Some(held))) = view.phase else { return };
+        let action = decide(&View { begun_from: Some(BEGUN), ..view.clone() });
+        let theirs: BTreeSet<Uuid> =
+            view.peers.iter().filter_map(|peer| Some(peer.primary()?.position?.cluster)).collect();
+        if theirs != [NEW].into() || held.cluster != OURS {
+            assert_eq!(action, before, "it is about another history: {view:?}");
+            return;
+        }
+        let stopped = matches!(view.phase, Phase::Stopped(_));
+        match action {
+            Action::Join(join) => {
+                assert_eq!((join.from, held.seqno <= BEGUN.position.seqno), (None, true), "{view:?}");
+                replaced += 1;
+            }
+            Action::Wait(Waiting::Beyond(begun)) => {
+                assert_eq!((begun, held.seqno > BEGUN.position.seqno), (BEGUN, true), "{view:?}");
+                beyond += 1;
+            }
+            other => assert!(
+                view.stopping || !view.may_start || !stopped || held.seqno <= BEGUN.position.seqno,
+                "{view:?}: {other:?}"
+            ),
+        }
+    });
+    assert!(replaced > 100 && beyond > 100, "{replaced} {beyond}");
 }
 
 #[test]

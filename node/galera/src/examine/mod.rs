@@ -95,6 +95,9 @@ fn doubt(saved: Option<Saved>, position: Position) -> Option<String> {
     })
 }
 
+/// How far the data has come, by what the storage engine says of it.
+type Recovered = Result<Result<Position, NoHistory>, RecoveryError>;
+
 /// Takes as long as the storage engine needs to recover.
 pub async fn examine(volume: &Volume, recovery: &Recovery) -> Result<Found, ExamineError> {
     if volume.is_empty()? {
@@ -107,18 +110,25 @@ pub async fn examine(volume: &Volume, recovery: &Recovery) -> Result<Found, Exam
     if let Look::Unusable(why) = look(&signs) {
         return Ok(Found::Unusable(why.into()));
     }
-    match recovery.run().await? {
-        Ok(position) => {
+    judge(volume, &signs, recovery.run().await)
+}
+
+fn judge(volume: &Volume, signs: &Signs, recovered: Recovered) -> Result<Found, ExamineError> {
+    match recovered {
+        Ok(Ok(position)) => {
             volume.end_founding()?;
             Ok(Found::Data { position, doubt: doubt(signs.saved, position) })
         }
-        Err(NoHistory(_)) if signs.founding => {
+        // Nobody was ever answered from it: clients are sent to a founder only once its marker is gone. If others have
+        // joined it meanwhile, they hold all that it does. So nothing is lost, whatever the recovery failed of.
+        Ok(Err(NoHistory(_))) | Err(RecoveryError::Failed { .. }) if signs.founding => {
             tracing::info!("the founding was cut off before it had formed a cluster: it begins again");
             volume.clear()?;
             volume.end_founding()?;
             Ok(Found::Empty)
         }
-        Err(none) => Ok(Found::Unusable(none.to_string())),
+        Ok(Err(none)) => Ok(Found::Unusable(none.to_string())),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -210,6 +220,25 @@ mod tests {
         for sound in [None, saved(7, 5), saved(7, -1)] {
             assert_eq!(doubt(sound, position(5)), None);
         }
+    }
+
+    #[test]
+    fn a_founding_whose_data_cannot_be_recovered_begins_again_and_nothing_else_does() {
+        let failed =
+            || Err(RecoveryError::Failed { how: String::new(), errors: String::new(), corrupt: true });
+        let root = tempfile::tempdir().unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        volume.begin_founding().unwrap();
+        volume.write_data("ibdata1", "half").unwrap();
+        let incarnation = volume.identity().unwrap().incarnation;
+        let founding = Signs { founding: true, ..sound() };
+        let cannot_run = Err(RecoveryError::Run(io::Error::other("no such program")));
+        assert!(judge(&volume, &founding, cannot_run).is_err());
+        assert!(judge(&volume, &sound(), failed()).is_err());
+        assert!(!volume.is_empty().unwrap() && volume.is_founding(), "nothing was removed");
+        assert_eq!(judge(&volume, &founding, failed()).unwrap(), Found::Empty);
+        assert!(volume.is_empty().unwrap() && !volume.is_founding());
+        assert_eq!(volume.identity().unwrap().incarnation, incarnation, "the same one founds again");
     }
 
     #[test]

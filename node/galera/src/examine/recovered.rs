@@ -25,6 +25,44 @@ pub fn errors<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     (!told.is_empty()).then_some(told)
 }
 
+/// InnoDB itself says that its data is corrupt, and nothing that it tells of could be the reason why it only seems so.
+pub fn is_corrupt(output: &str) -> bool {
+    let mut errors =
+        output.lines().filter_map(|line| Some(line.split_once("[ERROR] ")?.1.to_ascii_lowercase()));
+    let mut corrupt = false;
+    let blameless = errors.all(|error| {
+        corrupt |= CORRUPT.contains(&error.trim_end());
+        !OTHER_REASONS.iter().any(|reason| error.contains(reason))
+    });
+    corrupt && blameless
+}
+
+/// What InnoDB gives up with. Where a file is missing or of another size, it speaks of a generic error.
+const CORRUPT: &[&str] = &[
+    "innodb: plugin initialization aborted with error data structure corruption",
+    "innodb: plugin initialization aborted with error page read from tablespace is corrupted.",
+];
+/// Of the host, of the settings, or of another version of the server.
+const OTHER_REASONS: &[&str] = &[
+    "operating system error",
+    "errno",
+    "errcode",
+    "os error",
+    "no space",
+    "disk is full",
+    "memory",
+    "permission",
+    "cannot open",
+    "crypt",
+    "unknown variable",
+    "unknown option",
+    "unsupported redo log",
+    "upgrade",
+    "downgrade",
+    "page size",
+    "page_size",
+];
+
 const ERRORS_MAX: usize = 2;
 const ERROR_CHARS_MAX: usize = 300;
 
@@ -61,6 +99,30 @@ mod tests {
     fn no_history_and_no_answer_are_told_apart() {
         assert!(matches!(position(NEVER), Some(Err(NoHistory(_)))));
         assert_eq!(position(DAMAGED), None);
+    }
+
+    #[test]
+    fn only_what_innodb_calls_corrupt_and_nothing_else_explains_is_corrupt() {
+        assert!(is_corrupt(DAMAGED));
+        assert!(is_corrupt(
+            &DAMAGED.replace("Data structure corruption", "Page read from tablespace is corrupted.")
+        ));
+        assert!(!is_corrupt(KILLED) && !is_corrupt(NEVER) && !is_corrupt(""));
+        for reason in [
+            "InnoDB: Operating system error number 28 in a file operation.",
+            "mariadbd: Out of memory (Needed 134217728 bytes)",
+            // It calls this corrupt, too.
+            "InnoDB: Data file './ibdata1' uses page size 16384, but the innodb_page_size start-up parameter is 8192",
+            "InnoDB: Obtaining redo log encryption key version 1 failed",
+            "mariadbd: unknown variable 'innodb_nonsense=1'",
+            "InnoDB: Unsupported redo log format. The redo log was created with MariaDB 11.8.",
+        ] {
+            let told = format!("2026-11-21 13:51:55 0 [ERROR] {reason}\n");
+            assert!(!is_corrupt(&format!("{told}{DAMAGED}")), "{reason}");
+            assert!(!is_corrupt(&told), "{reason}");
+        }
+        let other = DAMAGED.replace("Data structure corruption", "Generic error");
+        assert!(!is_corrupt(&other));
     }
 
     #[test]

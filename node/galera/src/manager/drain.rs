@@ -94,7 +94,7 @@ impl Manager {
             return false;
         }
         self.draining.stop(now);
-        let serves = matches!(self.state.phase(now), Phase::Running(Link::Primary { .. }));
+        let serves = matches!(self.phase(now), Phase::Running(Link::Primary { .. }));
         !serves
             || stops > 1
             || self.draining.clients() == Some(0)

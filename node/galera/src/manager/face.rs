@@ -4,17 +4,15 @@ use std::time::{Duration, Instant};
 
 use quartet_client::galera::{MemberReport, MemberState, PeerReport, Sst};
 
-use super::life::{FRESH, Life, Said};
+use super::life::{FRESH, Life, Said, UNHEARD};
 use super::state::State;
-use super::{AHEAD, FAILURES, Manager};
+use super::{AHEAD, FAILURES, HUNG_AFTER, Manager, REPLACE};
 use crate::decide::Waiting;
 use crate::inputs::Inputs;
 use crate::options::Options;
 use crate::server::status::Status;
 use crate::volume::Identity;
 
-/// A server that has answered before, and does not for so long, hangs.
-const HUNG_AFTER: Duration = Duration::from_mins(1);
 const CONNECTIONS_OF_OURS: u32 = 2;
 
 /// A server that has answered nothing for so long stands still, and clients are sent to others: with a look of the
@@ -99,7 +97,12 @@ impl Face {
 impl Face {
     /// Member 2 of `shop`, before anything is known.
     pub(crate) fn example() -> Self {
-        let options = Options {
+        let identity = Identity { incarnation: uuid::Uuid::from_u128(5), held_data: false };
+        Self::unknown(&Self::example_options(), &identity, &Self::example_inputs())
+    }
+
+    pub(super) fn example_options() -> Options {
+        Options {
             ordinal: 2,
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             data: "/data".into(),
@@ -114,15 +117,13 @@ impl Face {
             buffer_pool_bytes: 1,
             snapshot_isolation: false,
             server_options: vec![],
-        };
+        }
+    }
+
+    pub(super) fn example_inputs() -> Inputs {
         let settings = r#"{"name":"shop","namespace":"default","clusterName":"shop-1","members":["a","b","c"],
             "sst":"mariabackup","schema":"h","databases":[],"users":[],"proxy":{"balance":"roundrobin"}}"#;
-        let inputs = Inputs { settings: serde_json::from_str(settings).unwrap(), passwords: vec![] };
-        Self::unknown(
-            &options,
-            &Identity { incarnation: uuid::Uuid::from_u128(5), held_data: false },
-            &inputs,
-        )
+        Inputs { settings: serde_json::from_str(settings).unwrap(), passwords: vec![] }
     }
 }
 
@@ -132,16 +133,18 @@ impl Manager {
     pub(super) fn make_face(&self, now: Instant) -> Face {
         let inputs = self.inputs.borrow();
         let life = self.state.life();
-        let said = life.and_then(Life::said);
+        let last = life.and_then(Life::said);
+        let unheard = life.is_some_and(|life| life.is_unheard(now));
+        let said = last.clone().filter(|_| !unheard);
         let state = self.member_state(now, said.as_ref());
         let draining = self.draining.is_on(now);
         let (free, total) = self.volume.room().unwrap_or_default();
         let mut face = Face::unknown(&self.options, &self.identity, &inputs);
         face.route = self.route(now, said.as_ref(), inputs.settings.sst);
         let prompt = life.and_then(|life| life.silent_for(now)).is_some_and(|silent| silent <= PROMPT);
-        face.hung = hung(now, life, said.as_ref());
+        face.hung = hung(now, life);
         face.status = said.as_ref().map(|said| said.status.clone());
-        let position = self.position();
+        let position = self.state.position(now);
         let server = said.as_ref().map(|said| {
             let mut server = said.status.report(&said.version, CONNECTIONS_OF_OURS);
             if let Some(clients) = self.draining.clients().filter(|_| draining) {
@@ -153,23 +156,22 @@ impl Manager {
             run: self.run,
             state,
             position,
-            node: said.as_ref().and_then(|said| said.status.node()),
+            node: last.as_ref().and_then(|said| said.status.node()),
             server_runs: life.is_some() || matches!(self.state, State::Starting { .. }),
             serves: face.route == Route::Serve && prompt,
             applies_schema: self.schema.is_running(),
-            primary: said.as_ref().is_some_and(|said| said.status.is_primary()),
+            // By its last word, however old: nobody is begun beside it before it is known to have ended.
+            primary: last.as_ref().is_some_and(|said| said.status.is_primary()),
             members: life.map(Life::noticed).unwrap_or_default(),
             ..face.peer
         };
         face.member = MemberReport {
             run: self.run,
             state,
-            message: self.message(state, face.hung.as_deref()),
+            message: self.message(state, face.hung.clone().or(unheard.then(|| unanswered(UNHEARD)))),
             position,
             server,
-            transferred_bytes: life
-                .and_then(|life| life.transferred)
-                .filter(|_| state == MemberState::Joining),
+            transferred_bytes: life.and_then(Life::transferred).filter(|_| state == MemberState::Joining),
             draining,
             granted: self.granted,
             schema: self.schema.report(),
@@ -190,13 +192,18 @@ impl Manager {
                 MemberState::Failed
             }
             State::Unreadable => MemberState::Failed,
-            State::Unexamined | State::Examining => MemberState::Examining,
+            State::Unexamined | State::Settling | State::Examining => MemberState::Examining,
             State::Empty => MemberState::Empty,
             State::Unusable(_) => MemberState::Unusable,
             State::Stopped { .. } if gives_up => MemberState::Failed,
+            // Leave is of no use to it for now: others who hold the same may be given it.
+            State::Stopped { .. } if self.grants_in_vain >= FAILURES && now < self.not_before => {
+                MemberState::Failed
+            }
             State::Stopped { .. } => MemberState::Waiting,
             State::Starting { founding: true } => MemberState::Initialising,
             State::Starting { founding: false } => MemberState::Joining,
+            State::Running(life) if said.is_none() && life.was_primary => MemberState::NonPrimary,
             State::Running(life) => {
                 let status = said.map(|said| &said.status).filter(|_| life.is_settled());
                 running(status, life.founding, life.was_primary)
@@ -229,28 +236,35 @@ impl Manager {
         }
     }
 
-    fn message(&self, state: MemberState, hung: Option<&str>) -> Option<String> {
+    fn message(&self, state: MemberState, silent: Option<String>) -> Option<String> {
         let found = match &self.state {
             State::Unusable(why) => Some(why.clone()),
             State::Stopped { doubt, .. } => doubt.clone(),
             _ => None,
         };
         let waits = match self.waiting {
-            Waiting::Grant if matches!(state, MemberState::Waiting | MemberState::NonPrimary) => {
+            Waiting::Grant
+                if matches!(state, MemberState::Waiting | MemberState::NonPrimary) && silent.is_none() =>
+            {
                 Some("no member that answers is part of a Primary component".to_owned())
             }
             Waiting::Foreign(cluster) => Some(format!(
-                "the cluster's history is {cluster}, this data's is another: it is not overwritten; delete this \
-                 member's volume claim and pod to have it replaced by a copy of the others'"
+                "the cluster's history is {cluster}, this data's is another: it is not overwritten; {REPLACE}"
             )),
-            Waiting::Donor => Some("the Primary component's members have no address yet".to_owned()),
+            Waiting::Beyond(begun) => Some(format!(
+                "by a human's word the cluster's history {} goes on from {}, and this data goes beyond that: what it \
+                 holds since is on no member of the cluster, and is not overwritten; {REPLACE}",
+                begun.history, begun.position
+            )),
+            Waiting::Donor => {
+                Some("no member of the Primary component tells where it is and what it holds".to_owned())
+            }
             _ => None,
         };
         // What troubled an earlier start is over once the server serves; being ahead is not, until it has joined.
         let serves = state.is_primary();
         let trouble = self.trouble.clone().filter(|trouble| !serves || trouble == AHEAD);
-        let parts: Vec<String> =
-            [found, waits, trouble, hung.map(str::to_owned)].into_iter().flatten().collect();
+        let parts: Vec<String> = [found, waits, trouble, silent].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 }
@@ -281,11 +295,14 @@ fn running(status: Option<&Status>, founding: bool, was_primary: bool) -> Member
     }
 }
 
-fn hung(now: Instant, life: Option<&Life>, said: Option<&Said>) -> Option<String> {
-    let said = said.filter(|_| life.is_some_and(|life| life.told_to_end.is_none()))?;
-    // In words that stay the same: they are written into the resource's status.
-    let hangs = now - said.at >= HUNG_AFTER;
-    hangs.then(|| format!("the server has not answered for more than {} s", HUNG_AFTER.as_secs()))
+fn hung(now: Instant, life: Option<&Life>) -> Option<String> {
+    let life = life.filter(|life| life.told_to_end.is_none())?;
+    life.hangs(now, HUNG_AFTER).then(|| unanswered(HUNG_AFTER))
+}
+
+/// In words that stay the same: they are written into the resource's status.
+fn unanswered(limit: Duration) -> String {
+    format!("the server has not answered for more than {} s", limit.as_secs())
 }
 
 #[cfg(test)]

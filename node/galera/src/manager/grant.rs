@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Event, Manager};
-use crate::decide::{self, Own, Phase, Refused};
+use crate::decide::{self, Leave, Own, Phase, Refused};
 
 /// A group of those who are alive agrees in less.
 const PROMOTED_WITHIN: Duration = Duration::from_secs(3);
@@ -26,7 +26,7 @@ pub enum NotDone {
 
 impl Manager {
     pub(super) fn asked_to_bootstrap(&mut self, grant: Bootstrap, reply: oneshot::Sender<Answer>) {
-        tracing::info!(operation = %grant.operation, position = ?grant.position, "granted a bootstrap");
+        tracing::info!(operation = %grant.operation, position = ?grant.position, grant.new_history, "granted a bootstrap");
         if grant.run == self.run && self.granted == Some(grant.operation) {
             let _ = reply.send(Ok(()));
             return;
@@ -68,7 +68,7 @@ impl Manager {
         }
         self.asking = false;
         self.granted = Some(grant.operation);
-        self.grant_due = true;
+        self.grant_due = Some(Leave::of(grant));
         // Acted upon before anything else can be heard.
         let _ = reply.send(Ok(()));
     }
@@ -97,7 +97,7 @@ impl Manager {
     fn accepts(&self, grant: &Bootstrap) -> Result<(), Refused> {
         let own = Own { incarnation: self.identity.incarnation, run: self.run, granted: self.granted };
         let now = Instant::now();
-        let phase = if self.stops_seen() > 0 { Phase::Busy } else { self.state.phase(now) };
+        let phase = if self.stops_seen() > 0 { Phase::Busy } else { self.phase(now) };
         decide::accept(grant, own, phase, &self.peers.now())
     }
 }

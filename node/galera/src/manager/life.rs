@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::evictions::Evictions;
+use super::step::Start;
 use crate::decide::Link;
 use crate::server::Server;
 use crate::server::sql::{Probe, Pulse, Sql};
@@ -15,6 +16,8 @@ use crate::server::status::Status;
 
 /// How often the server is asked for its status.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// A server that has not answered for so long is not what it said last, for all that anybody can know.
+pub(super) const UNHEARD: Duration = Duration::from_secs(5);
 /// How often it is asked for a sign of life.
 const PULSE_EVERY: Duration = Duration::from_millis(100);
 /// What it said longer ago says nothing about now.
@@ -24,6 +27,10 @@ const LATELY: Duration = Duration::from_secs(1);
 /// The group's own timers have run out by then.
 const COME_BACK: Duration = Duration::from_secs(1);
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
+/// Who has been asked less often may have stood still together with the manager.
+const MISSED: u32 = 10;
+/// What is transferred has not grown for so long: it stands still.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// What the server said, and when.
 #[derive(Clone, Debug)]
@@ -31,6 +38,8 @@ pub(super) struct Said {
     pub(super) at: Instant,
     pub(super) status: Status,
     pub(super) version: String,
+    /// How often it was asked since, and did not answer.
+    pub(super) missed: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,44 +69,67 @@ pub(super) struct Life {
     said: watch::Receiver<Option<Said>>,
     /// When it gave a sign of life.
     pulse: watch::Receiver<Option<Instant>>,
-    asking: [AbortHandle; 2],
+    asking: Vec<AbortHandle>,
     standing: (Standing, Instant),
     pub(super) was_primary: bool,
     pub(super) was_synced: Option<Instant>,
     pub(super) evictions: Evictions,
+    primary_group: Option<PrimaryGroup>,
     /// When it last said something, and when it last began to again after a pause.
     heard: Option<(Instant, Option<Instant>)>,
     pub(super) markers: Markers,
     pub(super) told_to_end: Option<Instant>,
-    pub(super) transferred: Option<u64>,
+    transferred: Option<u64>,
+    /// When that was seen to grow last.
+    grew: Option<Instant>,
     measured: Option<Instant>,
 }
 
 impl Life {
-    pub(super) fn new(server: Server, sql: Sql, founding: bool, joins: bool) -> Self {
+    pub(super) fn new(server: Server, sql: Sql, start: &Start) -> Self {
         let (tell, said) = watch::channel(None);
         let (felt, pulse) = watch::channel(None);
         let probing = tokio::spawn(probe(Probe::new(sql.clone()), tell)).abort_handle();
         let feeling = tokio::spawn(feel(Pulse::new(sql.clone()), felt)).abort_handle();
+        let mut life = Self::hearing(server, sql, start, said, pulse);
+        life.asking = vec![probing, feeling];
+        life
+    }
+
+    /// What the server says comes from elsewhere.
+    pub(super) fn hearing(
+        server: Server,
+        sql: Sql,
+        start: &Start,
+        said: watch::Receiver<Option<Said>>,
+        pulse: watch::Receiver<Option<Instant>>,
+    ) -> Self {
         Self {
             server,
             sql,
-            founding,
-            joins,
+            founding: *start == Start::Found,
+            joins: matches!(start, Start::Join(_)),
             primary_told: Instant::now(),
             said,
             pulse,
-            asking: [probing, feeling],
+            asking: Vec::new(),
             standing: (Standing::Starting, Instant::now()),
             was_primary: false,
             was_synced: None,
             evictions: Evictions::default(),
+            primary_group: None,
             heard: None,
             markers: Markers::There,
             told_to_end: None,
             transferred: None,
+            grew: None,
             measured: None,
         }
+    }
+
+    /// It was started to form a Primary component, by leave, with data that there was.
+    pub(super) fn is_granted(&self) -> bool {
+        !self.founding && !self.joins
     }
 
     /// Nothing is under way any more that a crash would leave half done.
@@ -108,6 +140,24 @@ impl Life {
     /// The last that it said, however long ago.
     pub(super) fn said(&self) -> Option<Said> {
         self.said.borrow().clone()
+    }
+
+    /// It has told its status before, and has not for so long that the last one says nothing any more.
+    pub(super) fn is_unheard(&self, now: Instant) -> bool {
+        self.said.borrow().as_ref().is_some_and(|said| now.saturating_duration_since(said.at) >= UNHEARD)
+    }
+
+    /// The same, for so long and although it was asked.
+    pub(super) fn hangs(&self, now: Instant, limit: Duration) -> bool {
+        self.said
+            .borrow()
+            .as_ref()
+            .is_some_and(|said| said.missed >= MISSED && now.saturating_duration_since(said.at) >= limit)
+    }
+
+    /// The last that it told, however long ago.
+    pub(super) fn last_position(&self) -> Option<Position> {
+        self.said.borrow().as_ref()?.status.position()
     }
 
     pub(super) fn was_answered(&self) -> bool {
@@ -142,6 +192,8 @@ impl Life {
         let counted =
             |address: &IpAddr| status.is_some_and(|it| it.members().any(|member| member == *address));
         self.evictions.look(now, status.is_some_and(Status::has_evicted), counted);
+        self.primary_group =
+            said.as_ref().and_then(|said| PrimaryGroup::told(self.primary_group.take(), said));
     }
 
     pub(super) fn link(&self, now: Instant) -> Link {
@@ -168,7 +220,12 @@ impl Life {
         self.said.borrow().as_ref().map(|said| said.status.members().collect()).unwrap_or_default()
     }
 
-    /// The same, and of those who are not counted any more, and whose eviction is not over: who comes back too early makes
+    /// The same, where it is known for certain whom the Primary component consists of.
+    pub(super) fn primary_group(&self) -> Option<&[IpAddr]> {
+        self.primary_group.as_ref().filter(|group| group.twice).map(|group| group.members.as_slice())
+    }
+
+    /// The same as [`Self::group`], and of those who are not counted any more, and whose eviction is not over: who comes back too early makes
     /// the group wait for seconds (measured).
     pub(super) fn noticed(&self) -> Vec<IpAddr> {
         let mut all = self.group();
@@ -181,7 +238,10 @@ impl Life {
         self.said.borrow().as_ref().is_some_and(|said| said.status.members().any(|member| member == address))
     }
 
-    pub(super) fn position(&self) -> Option<Position> {
+    pub(super) fn position(&self, now: Instant) -> Option<Position> {
+        if self.is_unheard(now) {
+            return None;
+        }
         let said = self.said.borrow();
         let status = &said.as_ref()?.status;
         status.position().filter(|_| status.is_primary() || status.is_settled())
@@ -203,12 +263,55 @@ impl Life {
         self.markers == Markers::There && (!self.founding || founded)
     }
 
+    pub(super) fn has_transferred(&mut self, now: Instant, bytes: u64) {
+        if self.transferred.is_some_and(|before| bytes > before) {
+            self.grew = Some(now);
+        }
+        self.transferred = Some(bytes);
+    }
+
+    pub(super) fn transferred(&self) -> Option<u64> {
+        self.transferred
+    }
+
+    pub(super) fn transfer_moves(&self, now: Instant) -> bool {
+        !self.was_answered() && self.grew.is_some_and(|at| now.saturating_duration_since(at) < STALLED)
+    }
+
     pub(super) fn measures_transfer(&mut self, now: Instant) -> bool {
         let due = !self.was_answered() && self.measured.is_none_or(|at| now - at >= MEASURE_EVERY);
         if due {
             self.measured = Some(now);
         }
         due
+    }
+}
+
+/// Whom the Primary component consists of that the server is part of.
+#[derive(Debug)]
+struct PrimaryGroup {
+    members: Vec<IpAddr>,
+    /// When it was told first.
+    at: Instant,
+    /// It was told once more since: a status is put together from several places, and may be read in the middle of a
+    /// change.
+    twice: bool,
+}
+
+impl PrimaryGroup {
+    /// None where the server is not part of one, or somebody's address is missing.
+    fn told(known: Option<Self>, said: &Said) -> Option<Self> {
+        let members: Vec<IpAddr> = said.status.members().collect();
+        let complete = said.status.number("cluster_size") == Some(members.len());
+        if !(said.status.is_primary() && complete) {
+            return None;
+        }
+        match known {
+            Some(known) if known.members == members => {
+                Some(Self { twice: known.twice || known.at != said.at, ..known })
+            }
+            _ => Some(Self { members, at: said.at, twice: false }),
+        }
     }
 }
 
@@ -249,9 +352,16 @@ async fn probe(mut probe: Probe, tell: watch::Sender<Option<Said>>) {
         ticks.tick().await;
         match probe.ask().await {
             Ok((status, version)) => {
-                tell.send_replace(Some(Said { at: Instant::now(), status, version }));
+                tell.send_replace(Some(Said { at: Instant::now(), status, version, missed: 0 }));
             }
-            Err(error) => tracing::debug!(%error, "the server does not tell its status"),
+            Err(error) => {
+                tracing::debug!(%error, "the server does not tell its status");
+                tell.send_modify(|said| {
+                    if let Some(said) = said {
+                        said.missed = said.missed.saturating_add(1);
+                    }
+                });
+            }
         }
     }
 }
@@ -284,6 +394,35 @@ mod tests {
         assert_eq!(now(true), Link::Primary { synced: true });
         assert_eq!(now(false), Link::Primary { synced: false });
         assert_eq!(link(None, true, true, AWHILE), Link::Starting);
+    }
+
+    #[test]
+    fn a_primary_group_is_known_once_it_was_told_twice_and_completely() {
+        let start = Instant::now();
+        let two = ("wsrep_incoming_addresses", "10.0.0.7:3306,10.0.0.8:3306");
+        let said = |ms: u64, changed: &[(&str, &str)]| Said {
+            at: start + Duration::from_millis(ms),
+            status: status(changed),
+            version: String::new(),
+            missed: 0,
+        };
+        let sized = [two, ("wsrep_cluster_size", "2")];
+        let once = PrimaryGroup::told(None, &said(0, &sized));
+        let again = PrimaryGroup::told(once, &said(0, &sized));
+        assert!(again.as_ref().is_some_and(|group| !group.twice), "the same word is not another one");
+        let twice = PrimaryGroup::told(again, &said(100, &sized));
+        assert!(twice.as_ref().is_some_and(|group| group.twice && group.members.len() == 2));
+        let single = [("wsrep_incoming_addresses", "10.0.0.7:3306"), ("wsrep_cluster_size", "1")];
+        let other = PrimaryGroup::told(twice, &said(200, &single));
+        assert!(other.is_some_and(|group| !group.twice), "another group");
+        for changed in [
+            vec![two, ("wsrep_cluster_size", "3")],
+            vec![("wsrep_incoming_addresses", "10.0.0.7:3306,AUTO"), ("wsrep_cluster_size", "2")],
+            vec![two, ("wsrep_cluster_size", "2"), NON_PRIMARY],
+        ] {
+            let known = Some(PrimaryGroup { members: vec![], at: start, twice: true });
+            assert!(PrimaryGroup::told(known, &said(100, &changed)).is_none(), "{changed:?}");
+        }
     }
 
     #[test]

@@ -21,13 +21,13 @@ use uuid::Uuid;
 pub use face::{Face, Route};
 pub use grant::Answer;
 
-use crate::decide::{self, Action, Phase, Restart, View, Waiting};
+use crate::decide::{self, Action, Leave, Phase, Restart, View, Waiting};
 use crate::error::chain;
 use crate::examine::{ExamineError, Found};
 use crate::inputs::Inputs;
 use crate::options::Options;
 use crate::peers::Peers;
-use crate::server::Children;
+use crate::server::{Children, RecoveryError};
 use crate::volume::{Identity, Volume, VolumeError};
 use drain::Draining;
 use life::{Life, Markers};
@@ -44,7 +44,7 @@ pub enum Command {
 /// What steps report.
 enum Event {
     Examined(Result<(Identity, Found), ExamineError>),
-    Started(Result<(Life, oneshot::Receiver<crate::server::Ended>), step::StepError>),
+    Started(Result<(Box<Life>, oneshot::Receiver<crate::server::Ended>), step::StepError>),
     Ended(crate::server::Ended),
     /// Markers of what was under way have been removed.
     Settled(Result<Identity, VolumeError>),
@@ -69,6 +69,12 @@ const STEADY: Duration = Duration::from_secs(10);
 const END_WITHIN: Duration = Duration::from_mins(1);
 /// One that still joins has nothing to finish.
 const END_JOINING_WITHIN: Duration = Duration::from_secs(5);
+/// A server that has served, and does not answer for so long, hangs: it holds up those who wait to know what it holds.
+const HUNG_AFTER: Duration = Duration::from_mins(1);
+/// Data is given up only after the storage engine has called it corrupt for so long, and so often: what seems so for
+/// minutes (a volume that is not there yet, a wrong setting that is being reverted) may still be put right.
+const CORRUPT_FOR: Duration = Duration::from_mins(10);
+const CORRUPT_TIMES: u32 = 3;
 
 pub struct Manager {
     options: Arc<Options>,
@@ -81,11 +87,17 @@ pub struct Manager {
     /// The operation that was granted to this run.
     granted: Option<Uuid>,
     /// It is yet to be acted upon.
-    grant_due: bool,
+    grant_due: Option<Leave>,
     asking: bool,
     state: State,
     /// Starts in a row that came to nothing.
     failures: u32,
+    /// Of these, granted ones in a row whose server ended before it was part of a Primary component.
+    grants_in_vain: u32,
+    /// Since the last recovery that went well: since when, and how often, the storage engine called the data corrupt.
+    corrupt: Option<(Instant, u32)>,
+    /// How far the data had come when that was known last.
+    known: Option<Position>,
     not_before: Instant,
     /// How the last server, or examination, ended; for a human.
     trouble: Option<String>,
@@ -124,10 +136,13 @@ impl Manager {
             identity,
             run: Uuid::new_v4(),
             granted: None,
-            grant_due: false,
+            grant_due: None,
             asking: false,
             state: State::Unexamined,
             failures: 0,
+            grants_in_vain: 0,
+            corrupt: None,
+            known: None,
             not_before: Instant::now(),
             trouble: None,
             waiting: Waiting::Nothing,
@@ -174,7 +189,7 @@ impl Manager {
                     let ended = ended.await.unwrap_or_else(|_| crate::server::Ended::unknown());
                     Event::Ended(ended)
                 });
-                self.state = State::Running(Box::new(life));
+                self.state = State::Running(life);
             }
             Event::Started(Err(error)) => self.failed(chain(&error)),
             Event::Ended(ended) => self.server_ended(&ended),
@@ -185,7 +200,7 @@ impl Manager {
             Event::Drained(clients) => self.draining.drained(clients),
             Event::Transferred(bytes) => {
                 if let Some(life) = self.state.life_mut() {
-                    life.transferred = Some(bytes);
+                    life.has_transferred(Instant::now(), bytes);
                 }
             }
         }
@@ -213,19 +228,22 @@ impl Manager {
                 found
             }
             Err(error) => {
-                let unreadable =
-                    matches!(error, ExamineError::Recovery(crate::server::RecoveryError::Failed { .. }));
+                let corrupt =
+                    matches!(error, ExamineError::Recovery(RecoveryError::Failed { corrupt: true, .. }));
                 self.failed(chain(&error));
-                if unreadable && self.failures >= FAILURES {
+                if corrupt && self.gives_up(Instant::now()) {
                     self.state = State::Unreadable;
                 }
                 return;
             }
         };
+        self.corrupt = None;
+        self.known = None;
         self.state = match found {
             Found::Empty => State::Empty,
             Found::Data { position, doubt } => {
                 tracing::info!(%position, doubt, "the data's position");
+                self.known = Some(position);
                 State::Stopped { position, doubt }
             }
             Found::Unusable(why) => {
@@ -234,6 +252,14 @@ impl Manager {
             }
         };
         self.pause(self.failures);
+    }
+
+    /// The storage engine has called the data corrupt once more. Whether that counts by now.
+    fn gives_up(&mut self, now: Instant) -> bool {
+        let (since, times) = self.corrupt.unwrap_or((now, 0));
+        let times = times.saturating_add(1);
+        self.corrupt = Some((since, times));
+        times >= CORRUPT_TIMES && now.saturating_duration_since(since) >= CORRUPT_FOR
     }
 
     /// A step came to nothing: everything is looked at again after a pause.
@@ -249,6 +275,13 @@ impl Manager {
         let State::Running(life) = &self.state else { return };
         let steady = life.was_synced.is_some_and(|since| since.elapsed() >= STEADY);
         let wanted = life.told_to_end.is_some();
+        let settling = life.markers == Markers::Going;
+        if life.was_primary {
+            self.grants_in_vain = 0;
+        } else if life.is_granted() {
+            self.grants_in_vain = self.grants_in_vain.saturating_add(1);
+        }
+        self.known = life.last_position().or(self.known);
         if ended.ahead && !wanted {
             self.trouble = Some(AHEAD.into());
         } else if !wanted {
@@ -258,6 +291,9 @@ impl Manager {
         tracing::warn!(how = ended.how, wanted, "the server has ended");
         self.failures = if steady || wanted { 0 } else { self.failures.saturating_add(1) };
         self.new_run();
+        if settling {
+            self.state = State::Settling;
+        }
         // What the volume holds is looked at without a pause: others wait for that.
         self.not_before = Instant::now();
     }
@@ -266,7 +302,7 @@ impl Manager {
     fn new_run(&mut self) {
         self.run = Uuid::new_v4();
         self.granted = None;
-        self.grant_due = false;
+        self.grant_due = None;
         self.state = State::Unexamined;
         self.schema.forget();
     }
@@ -280,6 +316,10 @@ impl Manager {
     }
 
     fn settled(&mut self, settled: Result<Identity, VolumeError>) {
+        if matches!(self.state, State::Settling) {
+            // What is on the volume tells what became of it.
+            self.state = State::Unexamined;
+        }
         let Some(life) = self.state.life_mut() else { return };
         life.markers = match &settled {
             Ok(_) => Markers::Gone,
@@ -306,18 +346,22 @@ impl Manager {
         }
         let stopping = self.stopping(now);
         let group = self.state.life().map(Life::group).unwrap_or_default();
+        let begun_from = self.inputs.borrow().settings.begun_from;
         let view = View {
             ordinal: self.options.ordinal,
             address: self.options.address,
-            phase: self.state.phase(now),
+            phase: self.phase(now),
             peers: &peers,
             granted: self.grant_due,
             stopping,
             may_start: now >= self.not_before,
             schema_due: self.schema.is_due(now, self.inputs.borrow().schema_hash()),
             group: &group,
+            primary_group: self.state.life().and_then(Life::primary_group),
+            begun_from,
             position: self.state.life().and_then(|life| life.settled_position(now)),
             alone_for: self.state.life().and_then(|life| life.alone_for(now)),
+            transfer_moves: self.state.life().is_some_and(|life| life.transfer_moves(now)),
             evicted_for: self.state.life().and_then(|life| life.evictions.done_for(now)),
         };
         if stopping && !matches!(view.phase, Phase::Running(_)) {
@@ -331,6 +375,7 @@ impl Manager {
             Action::Examine => self.examine(),
             Action::Found => self.start(step::Start::Found),
             Action::Bootstrap(position) => self.start(step::Start::Bootstrap(position)),
+            Action::Begin { history, from } => self.start(step::Start::Begin { history, from }),
             Action::Join(join) => self.start(step::Start::Join(join)),
             // Done by the one who was granted it, at once.
             Action::Promote => {}
@@ -355,6 +400,15 @@ impl Manager {
                 life.server.kill();
             }
         }
+        if life.hangs(now, HUNG_AFTER) && life.was_synced.is_some() && life.told_to_end.is_none() {
+            tracing::error!("the server hangs: it is killed");
+            self.trouble = Some(format!(
+                "the server had not answered for more than {} s and was killed",
+                HUNG_AFTER.as_secs()
+            ));
+            self.kill_server(now);
+            return;
+        }
         if life.may_settle() {
             life.markers = Markers::Going;
             let volume = Arc::clone(&self.volume);
@@ -377,7 +431,7 @@ impl Manager {
 
     fn start(&mut self, start: step::Start) {
         tracing::info!(?start, "starting the server");
-        self.grant_due = false;
+        self.grant_due = None;
         self.state = State::Starting { founding: start == step::Start::Found };
         let (volume, children, options) =
             (Arc::clone(&self.volume), self.children.clone(), Arc::clone(&self.options));
@@ -388,15 +442,18 @@ impl Manager {
     }
 
     fn evict(&mut self, node: Uuid) {
-        // Told once: those that are gone already do not mind.
-        let address = self.peers.settle(node);
         let Some(life) = self.state.life_mut() else { return };
-        life.evictions.tell(Instant::now(), address);
-        let sql = life.sql.clone();
+        // Told once, unless that fails: those that are gone already do not mind.
+        let settled = self.peers.settle(node);
+        life.evictions.tell(Instant::now(), settled.and_then(|settled| settled.dead.address));
+        let (sql, peers) = (life.sql.clone(), self.peers.clone());
         tracing::info!(%node, "evicting a server that is proven dead");
         tokio::spawn(async move {
             if let Err(error) = sql.evict(node).await {
-                tracing::warn!(%node, %error, "cannot evict");
+                tracing::warn!(%node, %error, "cannot evict: it is tried again");
+                if let Some(settled) = settled {
+                    peers.unsettle(settled);
+                }
             }
         });
     }
@@ -416,11 +473,14 @@ impl Manager {
     fn forget_those_who_left(&self, peers: &mut [decide::Peer]) {
         let Some(life) = self.state.life().filter(|life| life.was_answered()) else { return };
         for peer in peers.iter_mut().filter(|peer| !peer.dead.is_empty()) {
-            if !peer.address.is_some_and(|address| life.counts(address)) {
-                for dead in peer.dead.drain(..) {
+            // It may have come back elsewhere: what counts is where it was.
+            peer.dead.retain(|dead| {
+                let counted = dead.address.is_some_and(|address| life.counts(address));
+                if !counted {
                     self.peers.settle(dead.node);
                 }
-            }
+                counted
+            });
         }
     }
 
@@ -466,8 +526,8 @@ impl Manager {
         });
     }
 
-    fn position(&self) -> Option<Position> {
-        self.state.position()
+    fn phase(&self, now: Instant) -> Phase {
+        self.state.phase(now, self.known)
     }
 
     fn publish(&mut self) {
@@ -477,4 +537,11 @@ impl Manager {
 }
 
 const AHEAD: &str = "this data holds transactions that the Primary component does not have: it is not overwritten; \
-                     delete this member's volume claim and pod to have it replaced by a copy of the others'";
+                     make sure that nothing of it is needed, then delete this member's volume claim and pod to have it \
+                     replaced by a copy of the others'";
+/// What a human can do about data that nobody else overwrites.
+const REPLACE: &str = "make sure that nothing of it is needed, then delete this member's volume claim and pod to have it \
+                       replaced by a copy of the others'";
+
+#[cfg(test)]
+mod tests;

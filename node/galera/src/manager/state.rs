@@ -9,8 +9,11 @@ use crate::decide::Phase;
 
 pub(super) enum State {
     Unexamined,
-    /// Time and again, by its own errors.
+    /// By the storage engine's own word.
     Unreadable,
+    /// The server has ended while its markers were being removed: until that is done nothing else is begun, which might
+    /// write markers of its own.
+    Settling,
     Examining,
     Empty,
     Stopped {
@@ -26,11 +29,12 @@ pub(super) enum State {
 }
 
 impl State {
-    pub(super) fn phase(&self, now: Instant) -> Phase {
+    /// `known`: how far the data had come when that was known last.
+    pub(super) fn phase(&self, now: Instant, known: Option<Position>) -> Phase {
         match self {
             Self::Unexamined => Phase::Unexamined,
-            Self::Unreadable => Phase::Unreadable,
-            Self::Examining | Self::Starting { .. } => Phase::Busy,
+            Self::Unreadable => Phase::Unreadable(known),
+            Self::Settling | Self::Examining | Self::Starting { .. } => Phase::Busy,
             Self::Empty => Phase::Empty,
             Self::Stopped { position, .. } => Phase::Stopped(*position),
             Self::Unusable(_) => Phase::Unusable,
@@ -52,10 +56,10 @@ impl State {
         }
     }
 
-    pub(super) fn position(&self) -> Option<Position> {
+    pub(super) fn position(&self, now: Instant) -> Option<Position> {
         match self {
             Self::Stopped { position, .. } => Some(*position),
-            Self::Running(life) => life.position(),
+            Self::Running(life) => life.position(now),
             _ => None,
         }
     }

@@ -34,6 +34,11 @@ pub(super) enum StepError {
 pub(super) enum Start {
     Found,
     Bootstrap(Position),
+    /// A new history, with the data that has come to this position of another one.
+    Begin {
+        history: Uuid,
+        from: Position,
+    },
     Join(Join),
 }
 
@@ -91,7 +96,7 @@ pub(super) async fn start(
     options: &Options,
     inputs: &Inputs,
     start: Start,
-) -> Result<(Life, oneshot::Receiver<Ended>), StepError> {
+) -> Result<(Box<Life>, oneshot::Receiver<Ended>), StepError> {
     children.end_orphans().await;
     write_config(volume, options, inputs)?;
     if start == Start::Found {
@@ -110,8 +115,7 @@ pub(super) async fn start(
     let (server, ended) = Server::spawn(children, &options.run_dir.join(CONFIG), &arguments)?;
     let name = node_name(inputs, options.ordinal);
     let sql = Sql::new(&config(volume, options, inputs, &name).socket());
-    let joins = matches!(start, Start::Join(_));
-    Ok((Life::new(server, sql, start == Start::Found, joins), ended))
+    Ok((Box::new(Life::new(server, sql, &start)), ended))
 }
 
 /// A name that ends with a comma: any other member may give its data where none of these can.
@@ -130,6 +134,12 @@ fn prepare(volume: &Volume, start: &Start, sst: quartet_client::galera::Sst) -> 
             volume.end_joining()?;
             volume.write_data(SAVED, &saved::write(position.cluster, true))
         }
+        Start::Begin { history, .. } => {
+            volume.end_joining()?;
+            // Its write sets are another history's: nobody may be given them under the new one's name.
+            volume.remove_data(CACHE)?;
+            volume.write_data(SAVED, &saved::write(*history, true))
+        }
         Start::Join(Join { from, .. }) => {
             // First of all: from here on the data may be replaced at any moment.
             volume.begin_joining(Joining { sst, from: *from })?;
@@ -142,6 +152,7 @@ fn prepare(volume: &Volume, start: &Start, sst: quartet_client::galera::Sst) -> 
 }
 
 const SAVED: &str = "grastate.dat";
+const CACHE: &str = "galera.cache";
 
 fn arguments(start: &Start) -> Vec<String> {
     let from = |position: &Option<Position>| {
@@ -149,13 +160,15 @@ fn arguments(start: &Start) -> Vec<String> {
             position.map_or_else(|| format!("{}:-1", Uuid::nil()), |position| position.to_string());
         format!("--wsrep-start-position={position}")
     };
+    let new_cluster = |position: Position| {
+        vec!["--wsrep-cluster-address=gcomm://".into(), "--wsrep-new-cluster".into(), from(&Some(position))]
+    };
     match start {
         Start::Found => vec!["--wsrep-cluster-address=gcomm://".into(), "--wsrep-new-cluster".into()],
-        Start::Bootstrap(position) => vec![
-            "--wsrep-cluster-address=gcomm://".into(),
-            "--wsrep-new-cluster".into(),
-            from(&Some(*position)),
-        ],
+        Start::Bootstrap(position) => new_cluster(*position),
+        // The storage engine takes the new history over with the first view that it notes: a crash before that leaves
+        // what there was.
+        Start::Begin { history, from } => new_cluster(Position { cluster: *history, ..*from }),
         Start::Join(join) => {
             vec![format!("--wsrep-cluster-address={}", cluster_address(&join.addresses)), from(&join.from)]
         }
@@ -217,6 +230,26 @@ mod tests {
         assert!(everything.contains("--wsrep-start-position=00000000-0000-0000-0000-000000000000:-1"));
         let bootstrapped = arguments(&Start::Bootstrap(position())).join(" ");
         assert!(bootstrapped.contains("--wsrep-new-cluster") && bootstrapped.contains(":7"));
+        let begun = arguments(&Start::Begin { history: Uuid::from_u128(5), from: position() }).join(" ");
+        assert!(begun.contains("--wsrep-new-cluster"));
+        assert!(begun.contains("--wsrep-start-position=00000000-0000-0000-0000-000000000005:7"));
+    }
+
+    #[test]
+    fn a_new_history_takes_nothing_of_the_old_one_but_its_data() {
+        let root = tempfile::tempdir().unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        let history = Uuid::from_u128(5);
+        for file in ["ibdata1", "galera.cache", "gvwstate.dat"] {
+            volume.write_data(file, "of the old one").unwrap();
+        }
+        prepare(&volume, &Start::Bootstrap(position()), Sst::Mariabackup).unwrap();
+        assert!(volume.data().join("galera.cache").exists(), "who goes on gives others what they lack");
+        prepare(&volume, &Start::Begin { history, from: position() }, Sst::Mariabackup).unwrap();
+        let saved = std::fs::read_to_string(volume.data().join(SAVED)).unwrap();
+        assert_eq!(saved, saved::write(history, true));
+        assert!(!volume.data().join("galera.cache").exists() && !volume.data().join("gvwstate.dat").exists());
+        assert!(volume.data().join("ibdata1").exists() && volume.joining().unwrap().is_none());
     }
 
     #[test]

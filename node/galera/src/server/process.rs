@@ -65,6 +65,12 @@ impl Server {
         Ok((Self { signals }, told))
     }
 
+    /// Nothing runs.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self { signals: mpsc::channel(1).0 }
+    }
+
     /// Asks it to stop.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use quartet_client::galera::Position;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -25,13 +25,14 @@ pub struct Recovery {
 pub enum RecoveryError {
     #[error("cannot run {PROGRAM} to recover the position")]
     Run(#[source] io::Error),
-    /// Damaged data, a full disk, too little memory.
+    /// `corrupt`: by the storage engine's own word. Else it may be a full disk, too little memory, a wrong setting.
     #[error("the storage engine cannot be recovered ({how}): {errors}")]
-    Failed { how: String, errors: String },
+    Failed { how: String, errors: String, corrupt: bool },
 }
 
-/// The output of a recovery; what is longer is not read.
-const OUTPUT_BYTES_MAX: u64 = 1 << 20;
+/// Of the output of a recovery the end is kept: the position is among the last that it says.
+const OUTPUT_BYTES_MAX: usize = 1 << 20;
+const CHUNK_BYTES: usize = 16 << 10;
 
 impl Recovery {
     pub async fn run(&self) -> Result<Result<Position, NoHistory>, RecoveryError> {
@@ -56,18 +57,37 @@ impl Recovery {
             return Ok(position);
         }
         let errors = recovered::errors(output.lines()).unwrap_or_else(|| "it told of no position".into());
-        Err(RecoveryError::Failed { how: how(status), errors })
+        // One that was killed has not come to a verdict.
+        let verdict = status.as_ref().is_ok_and(|status: &ExitStatus| status.code().is_some());
+        let corrupt = verdict && recovered::is_corrupt(&output);
+        Err(RecoveryError::Failed { how: how(status), errors, corrupt })
     }
 }
 
+/// Until the writers have closed it.
 async fn read(output: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut text = Vec::new();
-    if let Some(mut output) = output {
-        let mut most = (&mut output).take(OUTPUT_BYTES_MAX);
-        if most.read_to_end(&mut text).await.is_ok() {
-            // The rest is let go, so that the writer does not wait for ever.
-            let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
+    let Some(mut output) = output else { return text };
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while let Ok(length @ 1..) = output.read(&mut chunk).await {
+        text.extend_from_slice(&chunk[..length]);
+        if text.len() > 2 * OUTPUT_BYTES_MAX {
+            text.drain(..text.len() - OUTPUT_BYTES_MAX);
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_a_long_output_the_end_is_kept() {
+        let noise = "x".repeat(5 * OUTPUT_BYTES_MAX);
+        let said = format!("{noise}\nWSREP: Recovered position: 7bec1de7-e5b2-11f1-8da7-aa0419e22e6c:1\n");
+        let kept = read(Some(said.as_bytes())).await;
+        assert!(kept.len() <= 2 * OUTPUT_BYTES_MAX && said.as_bytes().ends_with(&kept));
+        assert!(recovered::position(&String::from_utf8(kept).unwrap()).is_some());
+    }
 }
