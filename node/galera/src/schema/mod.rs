@@ -71,7 +71,7 @@ enum Failure {
 impl From<SqlError> for Failure {
     fn from(error: SqlError) -> Self {
         match error {
-            SqlError::Server(Error::Server(server)) if !is_passing(server.code) => {
+            SqlError::Server(Error::Server(server)) if !is_passing(server.code, &server.message) => {
                 Self::Refused { code: server.code, message: server.message }
             }
             other => Self::Interrupted(other.into()),
@@ -86,9 +86,10 @@ impl From<Interrupted> for Failure {
 }
 
 /// Errors of the moment: deadlock, a lock not had in time, no Primary component, shutdown, interrupted, too many
-/// connections, killed.
-fn is_passing(code: u16) -> bool {
+/// connections, killed. A commit that meets the loss of the Primary component has the code of any that fails.
+fn is_passing(code: u16, message: &str) -> bool {
     matches!(code, 1213 | 1205 | 1047 | 1053 | 1317 | 1040 | 1927)
+        || message.contains("Not connected to Primary Component")
 }
 
 /// Applies everything, and tells of each statement that the server refuses: one fault does not keep the rest back.
@@ -249,5 +250,19 @@ impl Work {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_primary_component_refuses_no_statement() {
+        let lost = "Error while appending streaming replication fragment(provider status: Not connected to Primary \
+                    Component)";
+        assert!(is_passing(1180, lost));
+        assert!(!is_passing(1180, "Got error 90 \"Message too long\" during COMMIT"));
+        assert!(is_passing(1213, "") && !is_passing(1050, ""));
     }
 }
