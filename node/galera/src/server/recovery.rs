@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_a_long_output_the_end_is_kept() {
-        let noise = "x".repeat(5 * OUTPUT_BYTES_MAX);
+        let noise: String = (0..OUTPUT_BYTES_MAX).map(|line| line.to_string()).collect();
         let said = format!("{noise}\nWSREP: Recovered position: 7bec1de7-e5b2-11f1-8da7-aa0419e22e6c:1\n");
         let kept = read(Some(said.as_bytes())).await;
         assert!(kept.len() <= 2 * OUTPUT_BYTES_MAX && said.as_bytes().ends_with(&kept));
