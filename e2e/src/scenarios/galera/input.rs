@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::galera_cluster::{Cluster, READY_DEADLINE};
 use crate::stage::Stage;
-use crate::wait::until;
+use crate::subject::is;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -55,15 +55,23 @@ async fn bad_sql(stage: &Stage) -> Result<()> {
     cluster.condition("Accepted", "True", "SpecAccepted", SOON).await?;
     let tables = cluster.sql(0, "SHOW TABLES FROM good").await?;
     ensure!(tables == ["t"], "the other database has {tables:?}");
-    // Nobody reads with the server's eyes what is mounted for its manager.
-    let loot = "CREATE TABLE loot (line TEXT); LOAD DATA INFILE '/etc/quartet/admin/token' INTO TABLE loot";
-    Cluster::apply(stage, "sql", spec(loot)).await?;
-    until("the file refused", SOON, async || {
-        let refused = cluster.condition("SchemaApplied", "False", "SchemaRefused", SOON).await?;
-        ensure!(refused.message.contains("1290"), "{}", refused.message);
-        Ok(())
-    })
-    .await?;
+    for (sql, error) in [
+        // Nobody reads with the server's eyes what is mounted for its manager.
+        (
+            "CREATE TABLE loot (line TEXT); LOAD DATA INFILE '/etc/quartet/admin/token' INTO TABLE loot",
+            "1290",
+        ),
+        // Its rows would stay on one member.
+        ("CREATE TABLE local (id INT PRIMARY KEY) ENGINE=MyISAM", "4165"),
+    ] {
+        Cluster::apply(stage, "sql", spec(sql)).await?;
+        let refused = cluster.wait_status("the error of MariaDB", SOON, |status| {
+            let refused = is(status, "SchemaApplied", "False", "SchemaRefused")?;
+            ensure!(refused.message.contains(error), "{}", refused.message);
+            Ok(())
+        });
+        refused.await.with_context(|| sql.to_owned())?;
+    }
     Cluster::apply(stage, "sql", spec("CREATE TABLE t (id INT PRIMARY KEY)")).await?;
     cluster.ready(READY_DEADLINE).await.map(drop)
 }

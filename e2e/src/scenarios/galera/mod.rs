@@ -29,7 +29,8 @@ pub const SCENARIOS: &[Scenario] = &[
     }),
     shared("galera-password", "a changed password is in force without a restart or a broken connection", |stage| {
         Box::pin(changes::password(stage))
-    }),
+    })
+    .exclusive(),
     shared(
         "galera-rest",
         "hibernated and woken, deleted and made anew on its volumes: the same history, and nothing is missing",
