@@ -135,6 +135,8 @@ reasons! {
     Healthy,
     /// Members do not answer or are not ready.
     MembersUnready,
+    /// A member's volume has hardly any room left.
+    VolumeNearlyFull,
     /// A member's data is damaged, and it takes no part.
     MemberBlocked,
     /// A member lost its data, and cannot be taken in again yet.

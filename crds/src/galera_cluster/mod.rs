@@ -350,7 +350,10 @@ pub enum Sst {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecoverySpec {
-    /// Begin from this member, whatever the others hold. What only they hold is lost.
+    /// Begin a new history with what this member holds, whatever the others hold. What only they hold is lost: a member
+    /// that holds more than the position stays out of the cluster until its claim and pod are deleted; one that holds no
+    /// more is brought back by itself. Servers that run without a Primary component are ended first. A member that does
+    /// not answer must be off: it could still be serving.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap_from: Option<BootstrapFrom>,
 }
@@ -362,7 +365,8 @@ pub struct BootstrapFrom {
     /// Name of the member, `shop-1`.
     #[schemars(length(min = 1, max = 63))]
     pub member: String,
-    /// Exactly the position that the member has now, `UUID:SEQNO` as the status shows it: it is in force once only.
+    /// Exactly the position that the member has now, `UUID:SEQNO` as the status shows it: it is in force once only, since
+    /// the new history has another UUID.
     #[schemars(length(min = 38, max = 64))]
     #[x_kube(validation = Rule::new(
         "self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}:[0-9]{1,19}$')"

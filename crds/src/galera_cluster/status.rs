@@ -55,13 +55,17 @@ pub struct GaleraClusterStatus {
     /// Version that the members run: the oldest during an upgrade.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The cluster's state UUID, recorded once it is founded: while it stands, no other history is ever begun in its
-    /// place.
+    /// The cluster's state UUID, recorded once it is founded: while it stands, no other history is begun in its place
+    /// but by a human's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// The highest seqno that is known to be on a member's disk. Nothing is ever begun from less without a human's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_seqno: Option<i64>,
+    /// Where `cluster` was begun by a human's word: the position, `UUID:SEQNO` of the history before, that it goes on
+    /// from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_from: Option<String>,
     /// When the positions above and below were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positions_at: Option<Time>,
@@ -174,6 +178,8 @@ pub enum OperationKind {
     Found,
     /// A member forms a Primary component anew.
     Bootstrap,
+    /// By a human's word, a member begins a new history with what it holds: the operation's id is its UUID.
+    NewHistory,
     /// The member with the highest ordinal leaves, then its pod and volume go.
     Shrink,
     /// Clients are moved off a member, and its pod is restarted.

@@ -21,6 +21,15 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "member {}: ", self.ordinal)?;
         match &self.command {
+            Command::Bootstrap(Bootstrap {
+                position: Some(position),
+                new_history: true,
+                operation,
+                run,
+                ..
+            }) => {
+                write!(f, "begin the history {operation} with {position} in run {run}")
+            }
             Command::Bootstrap(Bootstrap { position: Some(position), run, .. }) => {
                 write!(f, "form a Primary component from {position} in run {run}")
             }

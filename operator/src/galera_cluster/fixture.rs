@@ -1,7 +1,9 @@
 //! A model of one GaleraCluster for tests: what managers and Galera do, on the surroundings that all kinds share. It
-//! checks what must never happen: two Primary components, and one that lacks what was acknowledged.
+//! checks what must never happen: two Primary components, one that lacks what was acknowledged, and a member in one that
+//! holds what the others do not.
 
 mod galera;
+mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +14,11 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::Condition,
 };
-use quartet_client::galera::{MemberReport, Position};
+use quartet_client::galera::MemberReport;
 use quartet_crds::galera_cluster::{Database, GaleraCluster, GaleraClusterSpec, GaleraClusterStatus, User};
 use uuid::Uuid;
+
+pub(crate) use history::Point;
 
 use super::{Call, GaleraClusters, Seen, Valid, validate};
 use crate::{
@@ -27,14 +31,18 @@ pub(crate) type Cluster = fixture::Cluster<Galera>;
 pub(crate) struct Galera {
     /// Secrets of the user's.
     pub(crate) named: BTreeMap<String, Secret>,
-    /// The highest seqno that any client was told of, by history: what no Primary component may lack.
-    pub(crate) acknowledged: BTreeMap<Uuid, u64>,
+    /// The last write set that any client was told of: what no Primary component may lack.
+    pub(crate) acknowledged: Option<Point>,
+    /// Where each branch went off from another one; none of those that were begun with nothing.
+    branches: Vec<Option<Point>>,
+    /// Decides how far disks lag behind what their servers have received.
+    pub(crate) chance: u64,
     /// Clients of each member that stay for so many ticks after a drain began.
     pub(crate) slow_clients: u32,
     /// The operator is there before a manager goes on by itself.
     pub(crate) slow_managers: bool,
-    /// A human said that something may be lost.
-    pub(crate) loss_allowed: bool,
+    /// Left of each volume of 2 GiB.
+    pub(crate) free_bytes: u64,
     /// How often a Primary component was formed by leave.
     pub(crate) formed: u32,
 }
@@ -47,7 +55,7 @@ pub(crate) struct Volume {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Data {
     None,
-    At(Position),
+    At(Point),
     /// A transfer was interrupted.
     Torn,
 }
@@ -59,16 +67,20 @@ pub(crate) struct Process {
     run: Uuid,
     server: Option<Server>,
     granted: Option<Uuid>,
+    /// Its server starts, to begin a new history with this. Until then the volume says what it did before.
+    begins: Option<Point>,
     /// Ticks since it was last told to drain.
     draining: Option<u32>,
     clients: u32,
 }
 
-/// A server that runs. `view`: the members that it counted when it last was part of a Primary component.
+/// A server that runs. `view`: the members that it counted when it last was part of a Primary component. `received`: so
+/// far has come what it is going to write to its disk, unless it is killed before.
 #[derive(Clone, Debug, PartialEq)]
 struct Server {
     view: BTreeSet<u16>,
     primary: bool,
+    received: Point,
 }
 
 /// A new resource that nobody has looked at yet: three members, a database and its user.
@@ -84,10 +96,12 @@ pub(crate) fn cluster() -> Cluster {
     };
     let galera = Galera {
         named: BTreeMap::new(),
-        acknowledged: BTreeMap::new(),
+        acknowledged: None,
+        branches: Vec::new(),
+        chance: 0,
         slow_clients: 2,
         slow_managers: false,
-        loss_allowed: false,
+        free_bytes: 1 << 30,
         formed: 0,
     };
     Cluster::new(GaleraCluster::new(Galera::NAME, spec), galera)

@@ -2,13 +2,11 @@
 //! actions, and what must never happen does not.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use quartet_client::galera::Position;
 use quartet_crds::{
     common::DeletionPolicy,
     conditions::{Reason, Type},
     galera_cluster::{BootstrapFrom, MemberState, OperationKind},
 };
-use uuid::Uuid;
 
 use super::{
     Command,
@@ -18,6 +16,29 @@ use crate::{
     fixture::{lives::lives, random},
     plan::Object,
 };
+
+/// A human says that this member begins with what it holds.
+fn order(cluster: &mut Cluster, ordinal: u16) {
+    let position = cluster.position(ordinal).unwrap().to_string();
+    let from = BootstrapFrom { member: format!("shop-{ordinal}"), position };
+    cluster.change(|spec| spec.recovery.bootstrap_from = Some(from));
+}
+
+/// All have crashed and 2 is silent: it holds the newest of what was acknowledged, 1 less than 0, with which a human says
+/// to go on.
+fn given_up() -> Cluster {
+    let mut cluster = cluster().settled();
+    cluster.flush();
+    cluster.kill_all();
+    cluster.died_ahead(2, 5);
+    cluster.cut.insert(2);
+    let behind = cluster.point(1).unwrap();
+    cluster.put(1, Data::At(behind.at(behind.seqno() - 2)));
+    let plan = cluster.until(Reason::WaitingForMembers);
+    assert!(plan.message.contains("make sure first that its host is off"), "{plan}");
+    order(&mut cluster, 0);
+    cluster
+}
 
 fn states(cluster: &Cluster) -> Vec<MemberState> {
     cluster.status().members.iter().map(|member| member.state).collect()
@@ -33,7 +54,7 @@ fn three_empty_members_become_one_cluster() {
     let status = cluster.status();
     assert_eq!(status.member_summary.as_deref(), Some("3/3"));
     assert_eq!(status.primary.as_deref(), Some("shop-0"));
-    assert_eq!(status.cluster, cluster.own.acknowledged.keys().next().map(ToString::to_string));
+    assert_eq!(status.cluster, cluster.own.acknowledged.map(|last| last.cluster().to_string()));
     assert_eq!((status.operation, cluster.own.formed), (None, 1));
 }
 
@@ -96,10 +117,7 @@ fn who_is_ahead_begins_whoever_that_is() {
     let mut cluster = cluster().settled();
     for ahead in 0..3 {
         cluster.kill_all();
-        let position = cluster.position(ahead).unwrap();
-        let more = Position { seqno: position.seqno + 3, ..position };
-        cluster.put(ahead, Data::At(more));
-        cluster.own.acknowledged.insert(more.cluster, more.seqno);
+        cluster.died_ahead(ahead, 3);
         let plan = cluster.until(Reason::Bootstrapping);
         assert_eq!(plan.calls[0].ordinal, ahead, "{plan}");
         cluster.settle();
@@ -112,6 +130,7 @@ fn an_emptied_and_a_torn_volume_are_filled_and_never_begun_from() {
     for data in [Data::None, Data::Torn] {
         for ordinal in 0..3 {
             let mut cluster = cluster().settled();
+            cluster.flush();
             cluster.kill_all();
             if data == Data::None {
                 cluster.wipe(ordinal);
@@ -133,8 +152,7 @@ fn nothing_begins_from_less_than_was_seen_and_a_human_can_say_otherwise() {
     }
     cluster.kill_all();
     // Two volumes are restored from an old copy, and one is gone.
-    let position = cluster.position(0).unwrap();
-    let old = Position { seqno: 5, ..position };
+    let old = cluster.point(0).unwrap().at(5);
     (0..2).for_each(|ordinal| cluster.put(ordinal, Data::At(old)));
     cluster.wipe(2);
     let formed = cluster.own.formed;
@@ -145,19 +163,90 @@ fn nothing_begins_from_less_than_was_seen_and_a_human_can_say_otherwise() {
     }
     cluster.rounds(30);
     assert_eq!(cluster.own.formed, formed);
-    cluster.own.loss_allowed = true;
-    cluster.change(|spec| {
-        let from = BootstrapFrom { member: "shop-1".to_owned(), position: old.to_string() };
-        spec.recovery.bootstrap_from = Some(from);
-    });
-    cluster.own.acknowledged.clear();
+    order(&mut cluster, 1);
     cluster.settle();
     assert!(cluster.is_of(3));
+    assert_ne!(cluster.status().cluster, Some(old.cluster().to_string()));
     // What was lost then is no loss the next time.
-    cluster.own.loss_allowed = false;
     cluster.kill_all();
     cluster.settle();
     assert!(cluster.is_of(3));
+}
+
+#[test]
+fn what_a_human_gave_up_is_never_begun_from_nor_joined_with() {
+    for rounds in 0..12 {
+        for crash_first in [true, false] {
+            let mut cluster = given_up();
+            let old = cluster.status().cluster;
+            cluster.rounds(5 + rounds);
+            // Who is merely behind is brought back.
+            assert_eq!(cluster.primaries(), [0, 1].into());
+            assert_ne!(cluster.status().cluster, old);
+            for crash in [crash_first, !crash_first, true] {
+                if crash {
+                    cluster.kill_all();
+                }
+                cluster.cut.clear();
+                cluster.rounds(12);
+                assert_eq!(cluster.primaries(), [0, 1].into(), "{rounds}: {}", cluster.plan());
+                assert_eq!(
+                    cluster.condition(Type::Degraded),
+                    ("True".to_owned(), "ForeignMember".to_owned())
+                );
+            }
+            cluster.wipe(2);
+            cluster.settle();
+            assert!(cluster.is_of(3));
+        }
+    }
+}
+
+#[test]
+fn a_new_history_is_recorded_also_when_it_crashed_before_anybody_saw_it() {
+    for seconds in 0..3 {
+        let mut cluster = given_up();
+        let plan = cluster.until(Reason::Bootstrapping);
+        let Command::Bootstrap(leave) = &plan.calls[0].command else { panic!("{plan}") };
+        assert!(leave.new_history && plan.calls[0].ordinal == 0, "{plan}");
+        let old = leave.position.unwrap();
+        cluster.reconcile(usize::MAX);
+        (0..seconds).for_each(|_| cluster.tick());
+        cluster.kill_all();
+        // Ids are of their second.
+        cluster.wait(1);
+        // Who is silent may hold something of the new history as well.
+        cluster.cut.clear();
+        cluster.rounds(12);
+        assert_eq!(cluster.primaries(), [0, 1].into());
+        let status = cluster.status();
+        assert_eq!((status.begun_from, status.operation), (Some(old.to_string()), None));
+        // Killed before the server had taken the new UUID, it holds what it did before, and begins once more.
+        assert_eq!(status.cluster == Some(leave.operation.to_string()), seconds > 0, "{seconds}");
+    }
+}
+
+/// A stopped member is never begun from beside a server that could form a Primary component by itself.
+#[test]
+fn servers_that_run_end_before_a_human_s_choice_begins() {
+    for chosen in 0..3 {
+        let mut cluster = cluster().settled();
+        cluster.own.slow_managers = true;
+        cluster.flush();
+        cluster.kill(0);
+        cluster.kill(1);
+        cluster.tick();
+        let uid = cluster.pods[&2].uid.clone();
+        order(&mut cluster, chosen);
+        let plan = cluster.plan();
+        assert_eq!(plan.delete.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["shop-2"], "{plan}");
+        assert!(plan.calls.is_empty() && plan.message.contains("those of members 2"), "{plan}");
+        cluster.settle();
+        assert!(cluster.is_of(3));
+        assert_ne!(cluster.pods[&2].uid, uid);
+        let ordered = cluster.resource.spec.recovery.bootstrap_from.clone().unwrap().position;
+        assert_eq!(cluster.status().begun_from, Some(ordered));
+    }
 }
 
 #[test]
@@ -199,8 +288,10 @@ fn hosts_are_drained_of_one_member_that_the_others_can_do_without() {
 #[test]
 fn a_volume_of_another_history_is_never_begun_from() {
     let mut cluster = cluster().settled();
+    cluster.flush();
     cluster.kill_all();
-    cluster.put(1, Data::At(Position { cluster: Uuid::from_u128(77), seqno: 1_000_000 }));
+    let foreign = cluster.foreign();
+    cluster.put(1, Data::At(foreign));
     let plan = cluster.until(Reason::Bootstrapping);
     assert_ne!(plan.calls[0].ordinal, 1, "{plan}");
     cluster.rounds(10);
@@ -367,11 +458,11 @@ fn who_is_about_to_leave_is_asked_first_when_all_die() {
         let Some(leaving) = cluster.claims.keys().copied().max().filter(|highest| *highest >= 3) else {
             break;
         };
-        let Some(position) = cluster.position(leaving) else { continue };
-        let more = Position { seqno: position.seqno + 1, ..position };
-        cluster.put(leaving, Data::At(more));
-        cluster.own.acknowledged.insert(more.cluster, more.seqno);
+        if cluster.position(leaving).is_none() {
+            continue;
+        }
         cluster.kill_all();
+        cluster.died_ahead(leaving, 1);
         cluster.cut.insert(leaving);
         cluster.rounds(10);
         assert!(cluster.primaries().is_empty(), "after {rounds} rounds");
@@ -437,10 +528,11 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
     for seed in 0..60_u64 {
         let mut next = random(seed);
         let mut cluster = cluster();
+        cluster.own.chance = seed;
         for chapter in 0..10 {
             let members = u16::try_from(cluster.pods.len()).unwrap();
             cluster.own.slow_managers = next(2) == 0;
-            match next(10) {
+            match next(11) {
                 0 => cluster.change(|spec| spec.replicas = 5),
                 1 => cluster.change(|spec| spec.replicas = 3),
                 2 => cluster.change(|spec| spec.image = Some(format!("quartet/mariadb:{seed}-{chapter}"))),
@@ -454,7 +546,18 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
                 7 if members == 3 && cluster.primaries().len() == 3 => {
                     cluster.kill_two_ahead(u16::try_from(next(3)).unwrap());
                 }
+                8 if members > 0 => {
+                    begin_anew(&mut cluster, u16::try_from(next(u64::from(members))).unwrap(), &mut next);
+                }
                 _ => cluster.kill_all(),
+            }
+            // Half of the time the next crash comes before it has settled.
+            for _ in 0..next(2) * next(20) {
+                cluster.reconcile(usize::try_from(next(48)).unwrap());
+                cluster.tick();
+                if next(8) == 0 {
+                    cluster.kill_all();
+                }
             }
             cluster.settle_with(
                 |round| if round < 200 { usize::try_from(next(48)).unwrap() } else { usize::MAX },
@@ -463,5 +566,28 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
         cluster.change(|spec| (spec.replicas, spec.hibernated) = (3, false));
         cluster.settle();
         assert!(cluster.is_of(3), "seed {seed}: {}", cluster.plan());
+    }
+}
+
+/// All crash, and a human begins with whom chance names, under operators that are killed. Whoever holds more is emptied.
+fn begin_anew(cluster: &mut Cluster, chosen: u16, next: &mut impl FnMut(u64) -> u64) {
+    cluster.kill_all();
+    if cluster.position(chosen).is_none() {
+        return;
+    }
+    order(cluster, chosen);
+    for _ in 0..60 {
+        cluster.reconcile(usize::try_from(next(48)).unwrap());
+        cluster.tick();
+    }
+    cluster.rounds(20);
+    let begun = cluster.primaries().first().and_then(|first| cluster.position(*first));
+    let foreign = |ordinal: &u16| {
+        let held = cluster.position(*ordinal);
+        held.is_some() && held.map(|held| held.cluster) != begun.map(|begun| begun.cluster)
+    };
+    let foreign: Vec<u16> = cluster.pods.keys().copied().filter(foreign).collect();
+    for ordinal in foreign.into_iter().filter(|_| begun.is_some()) {
+        cluster.wipe(ordinal);
     }
 }

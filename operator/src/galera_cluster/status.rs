@@ -8,7 +8,7 @@ mod members;
 mod tests;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use quartet_client::galera::MemberState;
+use quartet_client::galera::{MemberReport, MemberState};
 use quartet_crds::{
     conditions::{self, Observation, Reason, Status, Type},
     galera_cluster::{CONDITIONS, GaleraCluster, GaleraClusterStatus},
@@ -25,6 +25,10 @@ use crate::{
     reconcile::{Given, Outcome, Verdict},
     status as common,
 };
+
+/// What has to be left of a member's volume.
+const LEAST_FREE_PERCENT: u64 = 5;
+const LEAST_FREE_BYTES: u64 = 64 << 20;
 
 pub fn status(
     obj: &GaleraCluster,
@@ -49,6 +53,7 @@ pub fn status(
         ready_proxies: i32::from(seen.ready_proxies()),
         selector: Some(common::selector(&Parent::of(obj, LABEL).selected(Some(MEMBER)))),
         cluster: before.cluster.clone(),
+        begun_from: before.begun_from.clone(),
         operation: before.operation.clone(),
         ..GaleraClusterStatus::default()
     };
@@ -56,6 +61,12 @@ pub fn status(
         members::fill(&mut after, &before, world, obj.spec.replicas);
     }
     members::at_most_every_ten_seconds(after, &before, given.now)
+}
+
+/// Less than one of the two is left of its volume. One whose room is not known is not.
+fn is_nearly_full(report: &MemberReport) -> bool {
+    let least = (report.disk_total_bytes / 100 * LEAST_FREE_PERCENT).max(LEAST_FREE_BYTES);
+    report.disk_total_bytes > 0 && report.disk_free_bytes < least
 }
 
 /// One look at everything, from which each condition takes its part.
@@ -241,26 +252,33 @@ impl Look<'_> {
         }
         let is = |reason, message| Some(Observation::new(Type::Degraded, true, reason, message));
         let members = world.pods_wanted();
-        let those = |state: MemberState| {
-            let has = |ordinal: &u16| world.seen.report(*ordinal).is_some_and(|report| report.state == state);
-            (0..members).filter(has).collect::<Vec<u16>>()
+        let those = |is: &dyn Fn(&MemberReport) -> bool| {
+            (0..members).filter(|ordinal| world.seen.report(*ordinal).is_some_and(is)).collect::<Vec<u16>>()
         };
-        let failed = those(MemberState::Failed);
+        // First: it may be the cause of all the rest.
+        let full = those(&is_nearly_full);
+        if !full.is_empty() {
+            let message = format!(
+                "The volumes of members {} are nearly full, and where one is full, nobody can write: raise \
+                 spec.storage.size if the StorageClass allows it, or delete data.",
+                list(&full)
+            );
+            return is(Reason::VolumeNearlyFull, message);
+        }
+        let failed = those(&|report| report.state == MemberState::Failed);
         if !failed.is_empty() {
-            let message =
-                format!("The servers of members {} end again and again: look at their logs.", list(&failed));
+            let message = format!(
+                "The servers of members {} end again and again: look at their logs.{}",
+                list(&failed),
+                world.said(&failed)
+            );
             return is(Reason::MemberBlocked, message);
         }
-        let foreign: Vec<u16> = (0..members)
-            .filter(|ordinal| {
-                let position = world.seen.report(*ordinal).and_then(|report| report.position);
-                position.is_some_and(|position| Some(position.cluster) != world.cluster)
-            })
-            .collect();
+        let foreign = those(&|report| world.is_foreign(report));
         if !foreign.is_empty() {
             let message = format!(
-                "The volumes of members {} hold another history: bring the right ones back, or delete their claims and \
-                 pods, and they are filled anew.",
+                "The volumes of members {} hold what the cluster's history lacks: bring the right ones back, or, if nothing \
+                 on them is needed, delete their claims and pods, and they are filled anew.",
                 list(&foreign)
             );
             return is(Reason::ForeignMember, message);

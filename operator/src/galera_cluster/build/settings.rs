@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use quartet_client::galera::{self, Settings};
+use quartet_client::galera::{self, BegunFrom, Settings};
 use quartet_crds::galera_cluster::{Balance, Sst};
 
 use super::super::validate::Valid;
@@ -11,21 +11,21 @@ use crate::{children::hash, names};
 
 const FILE: &str = "settings.json";
 
-/// `members`: how many there may be.
-pub fn settings(valid: &Valid, members: u16) -> ConfigMap {
+/// `members`: how many there may be. `begun_from`: what their history was, when it was by a human's word.
+pub fn settings(valid: &Valid, members: u16, begun_from: Option<BegunFrom>) -> ConfigMap {
     ConfigMap {
         metadata: valid.parent.metadata(names::settings(&valid.parent.name)),
-        data: Some(BTreeMap::from([(FILE.to_owned(), text(valid, members))])),
+        data: Some(BTreeMap::from([(FILE.to_owned(), text(valid, members, begun_from))])),
         ..ConfigMap::default()
     }
 }
 
 /// Plain data always has a text.
-pub fn text(valid: &Valid, members: u16) -> String {
-    serde_json::to_string_pretty(&of(valid, members)).unwrap_or_default()
+pub fn text(valid: &Valid, members: u16, begun_from: Option<BegunFrom>) -> String {
+    serde_json::to_string_pretty(&of(valid, members, begun_from)).unwrap_or_default()
 }
 
-fn of(valid: &Valid, members: u16) -> Settings {
+fn of(valid: &Valid, members: u16, begun_from: Option<BegunFrom>) -> Settings {
     let (parent, spec) = (&valid.parent, &valid.spec);
     Settings {
         name: parent.name.clone(),
@@ -45,7 +45,7 @@ fn of(valid: &Valid, members: u16) -> Settings {
                 Balance::Leastconn => galera::Balance::Leastconn,
             },
         },
-        begun_from: None,
+        begun_from,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         pods::{explain, is_dead},
         rollout::{outdated, restart as deletion},
     },
-    plan::{list, open},
+    plan::{Deletion, list, open},
 };
 
 pub(super) fn replace_dead(world: &World<'_>) -> Option<Step> {
@@ -44,6 +44,19 @@ pub(super) fn replace_failed(world: &World<'_>) -> Option<Step> {
         world.name(ordinal)
     );
     Some(Step::wait(Reason::RollingOut, message).deleting(deletion(pod)))
+}
+
+/// By a human's word: their pods are restarted, one after the other, so that no server runs beside what is begun.
+pub(super) fn end(world: &World<'_>, running: &[u16], begins: u16) -> Step {
+    let stays = |ordinal: &u16| world.pod(*ordinal).filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let delete: Vec<Deletion> = running.iter().find_map(stays).map(deletion).unwrap_or_default();
+    let message = format!(
+        "By a human's word, {} begins a new history. First the servers that run without a Primary component are ended, by \
+         deleting their pods: those of members {}.",
+        world.name(begins),
+        list(running)
+    );
+    Step::wait(Reason::Recovering, message).deleting(delete)
 }
 
 pub(super) fn roll(world: &World<'_>) -> Option<Step> {

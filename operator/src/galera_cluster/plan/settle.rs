@@ -35,7 +35,6 @@ fn members(world: &World<'_>) -> Option<Step> {
     // A volume of another history is not overwritten: that is no catching up.
     let catches_up = |ordinal: &u16| {
         world.seen.report(*ordinal).is_some_and(|report| {
-            let ours = report.position.is_none_or(|position| Some(position.cluster) == world.cluster);
             let joins = matches!(
                 report.state,
                 MemberState::Joining
@@ -45,14 +44,10 @@ fn members(world: &World<'_>) -> Option<Step> {
                     | MemberState::Empty
                     | MemberState::Unusable
             );
-            ours && joins
+            joins && !world.is_foreign(report)
         })
     };
-    let said = unsynced.iter().filter_map(|ordinal| {
-        let message = world.seen.report(*ordinal)?.message.as_deref()?;
-        Some(format!(" {} says: {message}.", world.name(*ordinal)))
-    });
-    let said: String = said.collect();
+    let said = world.said(&unsynced);
     if unsynced.iter().all(catches_up) {
         let message = format!("Members {} fetch the data that they lack.{said}", list(&unsynced));
         return Some(Step::wait(Reason::Joining, message));

@@ -1,7 +1,7 @@
 //! What the members' reports say together.
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
-use quartet_client::galera::{MemberReport, MemberState};
+use quartet_client::galera::{BegunFrom, MemberReport, MemberState};
 use quartet_crds::galera_cluster::{GaleraCluster, GaleraClusterStatus, Operation, OperationKind};
 use uuid::Uuid;
 
@@ -47,6 +47,30 @@ impl<'a> World<'a> {
 
     pub fn name(&self, ordinal: u16) -> String {
         names::member(&self.valid.parent.name, ordinal)
+    }
+
+    /// What these have to say themselves, as sentences; empty when it is nothing.
+    pub fn said(&self, ordinals: &[u16]) -> String {
+        let said = ordinals.iter().filter_map(|ordinal| {
+            let message = self.seen.report(*ordinal)?.message.as_deref()?;
+            Some(format!(" {} says: {message}.", self.name(*ordinal)))
+        });
+        said.collect()
+    }
+
+    /// What the recorded history was begun from, when it was by a human's word.
+    pub fn begun_from(&self) -> Option<BegunFrom> {
+        let position = self.status.begun_from.as_ref()?.parse().ok()?;
+        Some(BegunFrom { history: self.cluster?, position })
+    }
+
+    /// It holds what the recorded history lacks. Who holds no more of the history before than this one was begun from
+    /// does not, and joins by itself.
+    pub fn is_foreign(&self, report: &MemberReport) -> bool {
+        let Some(held) = report.position else { return false };
+        let is_part =
+            |begun: BegunFrom| held.cluster == begun.position.cluster && held.seqno <= begun.position.seqno;
+        Some(held.cluster) != self.cluster && !self.begun_from().is_some_and(is_part)
     }
 
     pub fn pod(&self, ordinal: u16) -> Option<&'a Pod> {

@@ -11,6 +11,7 @@ use crate::{
         fixture::{Cluster, cluster},
         status::status,
     },
+    members::Probe,
     plan::{ObjectKind, Plan},
     reconcile::{Fault, Outcome, Verdict},
 };
@@ -93,6 +94,34 @@ fn a_taken_name_is_degraded_and_names_the_object() {
     assert_eq!((holds.as_str(), reason.as_str()), ("True", "NameTaken"));
     assert!(message.contains("Deployment shop-proxy"), "{message}");
     assert_eq!(said(&status, Type::Available).0, "True");
+}
+
+#[test]
+fn a_volume_that_fills_up_is_told_before_it_is_full_and_not_written_as_it_fills() {
+    let mut cluster = cluster().settled();
+    let twentieth = 2 * 1024 * 1024 * 1024 / 20;
+    cluster.own.free_bytes = twentieth;
+    assert_eq!(said(&cluster.status(), Type::Degraded).0, "False");
+    cluster.own.free_bytes = twentieth - 1024;
+    let status = cluster.status();
+    for r#type in [Type::Degraded, Type::Ready] {
+        let (_, reason, message) = said(&status, r#type);
+        assert_eq!(reason, "VolumeNearlyFull");
+        assert!(message.contains("members 0, 1 and 2") && message.contains("spec.storage.size"), "{message}");
+    }
+    assert_eq!(said(&status, Type::Available).0, "True");
+    cluster.own.free_bytes = 1024;
+    assert_eq!(cluster.status(), status);
+    // It has not been measured yet.
+    let mut seen = cluster.seen();
+    for probe in seen.probes.values_mut() {
+        let Probe::Answered(report) = probe else { panic!("{probe:?}") };
+        (report.disk_free_bytes, report.disk_total_bytes) = (0, 0);
+    }
+    let (plan, valid) = (cluster.plan(), cluster.valid());
+    let verdict = Verdict::<GaleraClusters> { faults: &[], valid: Some(&valid), plan: &plan };
+    let status = super::status(&cluster.resource, &seen, &verdict, &Outcome::default(), &cluster.given());
+    assert_eq!(said(&status, Type::Degraded).0, "False");
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! holds more. So no leave is given before every member that may hold data has said what it holds, and never to one
 //! that is behind what was seen before. Silence is not death. A visible Primary component always wins, and so does one
 //! that may come to be by itself: where servers run without one, only one of them is given leave.
+//!
+//! A human may say that what others hold is to be lost. What goes on from there is another history, with a UUID of its
+//! own: nobody who holds what was given up can be taken for one that only lags.
 
 use std::{cmp::Reverse, fmt::Write};
 
@@ -61,6 +64,9 @@ pub(crate) enum Decision {
     Adopt(Uuid),
     /// This member, from exactly this position; from nothing where the cluster is to be founded.
     Grant { ordinal: u16, position: Option<Position> },
+    /// By a human's word, this member begins a new history with exactly what it holds. The servers of `running` run
+    /// without a Primary component, and end first.
+    Begin { ordinal: u16, position: Position, running: Vec<u16> },
 }
 
 pub(crate) fn decide(evidence: &Evidence<'_>) -> Decision {
@@ -83,15 +89,24 @@ pub(crate) fn decide(evidence: &Evidence<'_>) -> Decision {
 fn ordered(evidence: &Evidence<'_>) -> Option<Decision> {
     let (ordinal, position) = evidence.order?;
     let told = evidence.told().find(|(other, _)| *other == ordinal).map(|(_, told)| told)?;
-    let beside = told.state == MemberState::Waiting && !evidence.those(runs).is_empty();
-    (may_begin(told) && told.position == Some(position) && !beside)
-        .then_some(Decision::Grant { ordinal, position: Some(position) })
+    let running = evidence.those(runs);
+    (may_begin(told) && told.position == Some(position)).then_some(Decision::Begin {
+        ordinal,
+        position,
+        running,
+    })
 }
 
 /// Its server runs: it may become part of a Primary component by itself.
 fn runs(told: &Told) -> bool {
     told.sees.is_some()
-        || matches!(told.state, MemberState::NonPrimary | MemberState::Joining | MemberState::Initialising)
+        || matches!(
+            told.state,
+            MemberState::NonPrimary
+                | MemberState::Joining
+                | MemberState::Initialising
+                | MemberState::Stopping
+        )
 }
 
 /// Its server could form a Primary component now.
@@ -112,7 +127,11 @@ fn found(evidence: &Evidence<'_>) -> Decision {
     }
     let busy = evidence.those(is_busy);
     if !busy.is_empty() {
-        let message = format!("Still finding out what is on the volumes: {}.", evidence.names(&busy));
+        let message = format!(
+            "Still finding out what is on the volumes: {}{}.",
+            evidence.names(&busy),
+            evidence.messages(&busy)
+        );
         return Decision::Wait { reason: Reason::StartingMembers, message };
     }
     let stuck = evidence.those(|told| matches!(told.state, MemberState::Failed | MemberState::Unusable));
@@ -177,8 +196,9 @@ fn recover(evidence: &Evidence<'_>, cluster: Uuid) -> Decision {
     if !busy.is_empty() {
         let message = format!(
             "No member is part of a Primary component; it is formed anew once it is known what the volumes hold. Still \
-             finding out: {}.",
-            evidence.names(&busy)
+             finding out: {}{}.",
+            evidence.names(&busy),
+            evidence.messages(&busy)
         );
         return Decision::Wait { reason: Reason::Recovering, message };
     }
@@ -246,8 +266,9 @@ fn wait_for_end(evidence: &Evidence<'_>, running: &[u16], best: (u16, Position))
 fn wait_for(evidence: &Evidence<'_>, silent: &[u16], best: Option<(u16, Position)>) -> Decision {
     let message = format!(
         "No answer from {}: who does not answer may hold newer data, or still run, so that no Primary component is \
-         formed without it.{} Bring it back. If its volume is lost for good, delete its claim and pod, and it comes back \
-         empty. {}",
+         formed without it.{} Bring it back. For anything else, make sure first that its host is off or its server has \
+         ended: it may be serving clients. If its volume is lost for good, delete its claim and pod then, and it comes \
+         back empty. {}",
         evidence.names(silent),
         evidence.reasons(),
         instead(evidence, best)
@@ -305,7 +326,7 @@ fn instead(evidence: &Evidence<'_>, best: Option<(u16, Position)>) -> String {
     let mut text = match best {
         Some((ordinal, position)) => format!(
             "To go on with what is there, and lose the rest, set spec.recovery.bootstrapFrom to {{member: {}, position: \
-             \"{position}\"}}.",
+             \"{position}\"}}: a new history begins, and who holds more stays out of it.",
             evidence.member(ordinal)
         ),
         None => "No member that answers holds data to begin from.".to_owned(),
@@ -316,8 +337,7 @@ fn instead(evidence: &Evidence<'_>, best: Option<(u16, Position)>) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            " The present one does not hold: it says {position}, and {} {now}; nor does one for a member that is stopped \
-             while another's server runs.",
+            " The present one does not hold: it says {position}, and {} {now}.",
             evidence.member(ordinal)
         );
     }

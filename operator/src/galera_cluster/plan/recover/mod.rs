@@ -3,6 +3,9 @@
 //! The record names the member's incarnation, the one run of its manager and the one position that it may begin from;
 //! the manager refuses whatever does not fit. Another leave is given only when the run of the one before is over, or it
 //! could no longer be acted upon.
+//!
+//! By a human's word a member begins a new history, whose UUID is the recorded operation's id: whoever holds something of
+//! it proves that it has begun.
 
 pub(crate) mod decision;
 #[cfg(test)]
@@ -23,7 +26,7 @@ use crate::{
     children::claim,
     galera_cluster::{Call, Command},
     members::volumes,
-    plan::{Record, list, open},
+    plan::{Record, close, list, open},
 };
 use decision::{Decision, decide};
 
@@ -58,7 +61,7 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
             let record = Record { status, operation: None };
             Some(Step::wait(Reason::StartingMembers, message).recording(Some(record)))
         }
-        Decision::Grant { ordinal, position } => Some(grant(world, ordinal, position)),
+        Decision::Grant { .. } | Decision::Begin { .. } => Some(act(world, &decision)),
         waits => Some(super::restart::replace_failed(world).unwrap_or_else(|| wait(waits))),
     }
 }
@@ -67,22 +70,40 @@ fn wait(decision: Decision) -> Step {
     match decision {
         Decision::Wait { reason, message } => Step::wait(reason, message).after(SOON),
         Decision::Refuse { reason, message } => Step::wait(reason, message).after(REFUSED),
-        Decision::Primary | Decision::Adopt(_) | Decision::Grant { .. } => {
+        Decision::Primary | Decision::Adopt(_) | Decision::Grant { .. } | Decision::Begin { .. } => {
             Step::wait(Reason::Recovering, "A Primary component is being formed.").after(SOON)
         }
     }
 }
 
 fn is_grant(operation: &Operation) -> bool {
-    matches!(operation.kind, OperationKind::Found | OperationKind::Bootstrap)
+    matches!(operation.kind, OperationKind::Found | OperationKind::Bootstrap | OperationKind::NewHistory)
+}
+
+/// Who may form a Primary component, and from what; none founds the cluster.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Leave {
+    ordinal: u16,
+    position: Option<Position>,
+    /// By a human's word: under a UUID of its own.
+    new_history: bool,
+}
+
+fn leave(decision: &Decision) -> Option<Leave> {
+    match *decision {
+        Decision::Grant { ordinal, position } => Some(Leave { ordinal, position, new_history: false }),
+        Decision::Begin { ordinal, position, .. } => {
+            Some(Leave { ordinal, position: Some(position), new_history: true })
+        }
+        Decision::Primary | Decision::Adopt(_) | Decision::Wait { .. } | Decision::Refuse { .. } => None,
+    }
 }
 
 /// A leave that was given, as it was recorded.
 struct Given {
-    ordinal: u16,
+    leave: Leave,
     incarnation: Uuid,
     run: Uuid,
-    position: Option<Position>,
 }
 
 fn recorded(operation: &Operation) -> Option<Given> {
@@ -91,63 +112,85 @@ fn recorded(operation: &Operation) -> Option<Given> {
         Some(position) => Some(position.parse().ok()?),
         None => None,
     };
+    let new_history = operation.kind == OperationKind::NewHistory;
     Some(Given {
-        ordinal: u16::try_from(member.ordinal).ok()?,
+        leave: Leave { ordinal: u16::try_from(member.ordinal).ok()?, position, new_history },
         incarnation: member.incarnation.as_deref()?.parse().ok()?,
         run: operation.run.as_deref()?.parse().ok()?,
-        position,
     })
 }
 
 /// What a leave that is out asks for; None where it stands in the way of nothing.
 fn go_on(world: &World<'_>, id: Uuid, operation: &Operation, decision: &Decision) -> Option<Step> {
     let given = recorded(operation)?;
-    let name = world.name(given.ordinal);
-    let Some(report) = world.seen.report(given.ordinal) else {
-        return match decision {
-            Decision::Primary | Decision::Adopt(_) => None,
-            // A human's word for another member, since whoever else is silent is waited for.
-            Decision::Grant { .. } => {
-                let message = format!(
-                    "{name} was given leave to form a Primary component, and does not answer: it may have formed one. \
-                     No other member is given leave before its pod is gone and it answers again."
-                );
-                Some(Step::wait(Reason::WaitingForMembers, message).after(REFUSED))
-            }
-            Decision::Wait { .. } | Decision::Refuse { .. } => Some(wait(decision.clone())),
-        };
-    };
+    let Leave { ordinal, position, new_history } = given.leave;
+    let name = world.name(ordinal);
+    let holds = |report: &MemberReport| report.position.is_some_and(|held| held.cluster == id);
+    if new_history && world.seen.reports().any(holds) {
+        return Some(done(world, given.leave, id));
+    }
+    let Some(report) = world.seen.report(ordinal) else { return unanswered(given.leave, decision, &name) };
     if report.incarnation != given.incarnation || report.run != given.run {
         return over(&given, report, decision, &name);
     }
     if World::in_primary(report) {
-        return report.position.map(|position| done(&name, &given, position));
+        return match report.position {
+            Some(_) if new_history => {
+                let message =
+                    format!("{name} is part of a Primary component already: no new history is begun.");
+                Some(Step::wait(Reason::Bootstrapping, message).recording(Some(close())))
+            }
+            Some(at) => Some(done(world, given.leave, at.cluster)),
+            // Which history it is part of is known a moment later.
+            None => new_history.then(|| forming(world, ordinal)),
+        };
     }
     if report.granted == Some(id) {
-        let message = format!("{name} forms a Primary component.");
-        return Some(Step::wait(Reason::Bootstrapping, message).after(SOON));
+        return Some(forming(world, ordinal));
     }
-    match decision {
-        Decision::Grant { ordinal, position } if (*ordinal, *position) == (given.ordinal, given.position) => {
-            Some(grant(world, *ordinal, *position))
-        }
+    match leave(decision) {
+        Some(wanted) if wanted == given.leave => Some(act(world, decision)),
         // Its manager would refuse it: it can be replaced.
-        _ if report.position != given.position => None,
-        Decision::Grant { ordinal, .. } => {
+        _ if report.position != position => None,
+        // The manager acts upon one of the two.
+        Some(wanted) if wanted.new_history && wanted.ordinal == ordinal => None,
+        Some(wanted) => {
             let message = format!(
                 "{name} was given leave to form a Primary component, and {} would be the better one by now: delete the pod \
                  {name} to take that leave back.",
-                world.name(*ordinal)
+                world.name(wanted.ordinal)
             );
             Some(Step::wait(Reason::WaitingForMembers, message).after(REFUSED))
         }
-        _ => None,
+        None => None,
+    }
+}
+
+fn forming(world: &World<'_>, ordinal: u16) -> Step {
+    let message = format!("{} forms a Primary component.{}", world.name(ordinal), world.said(&[ordinal]));
+    Step::wait(Reason::Bootstrapping, message).after(SOON)
+}
+
+/// The member that was given leave is silent.
+fn unanswered(given: Leave, decision: &Decision, name: &str) -> Option<Step> {
+    match decision {
+        // A new history may have begun beside what is seen.
+        Decision::Primary | Decision::Adopt(_) if !given.new_history => None,
+        // A human's word for another member, since whoever else is silent is waited for.
+        Decision::Primary | Decision::Adopt(_) | Decision::Grant { .. } | Decision::Begin { .. } => {
+            let message = format!(
+                "{name} was given leave to form a Primary component, and does not answer: it may have formed one. No \
+                 other member is given leave before its pod is gone and it answers again."
+            );
+            Some(Step::wait(Reason::WaitingForMembers, message).after(REFUSED))
+        }
+        Decision::Wait { .. } | Decision::Refuse { .. } => Some(wait(decision.clone())),
     }
 }
 
 /// The run that was given leave has ended: whatever it did is on the volumes.
 fn over(given: &Given, report: &MemberReport, decision: &Decision, name: &str) -> Option<Step> {
-    let founder_lost = given.position.is_none()
+    let founder_lost = given.leave.position.is_none()
         && report.incarnation != given.incarnation
         && matches!(decision, Decision::Grant { position: None, .. });
     founder_lost.then(|| {
@@ -160,14 +203,37 @@ fn over(given: &Given, report: &MemberReport, decision: &Decision, name: &str) -
 }
 
 /// From now on the position that was begun from is what counts, also where a human chose a lower one.
-fn done(name: &str, given: &Given, position: Position) -> Step {
+fn done(world: &World<'_>, given: Leave, cluster: Uuid) -> Step {
+    let name = world.name(given.ordinal);
     let begun = given.position.map(|position| i64::try_from(position.seqno).unwrap_or(i64::MAX));
-    let status = json!({"cluster": position.cluster.to_string(), "highestSeqno": begun, "operation": null});
-    Step::wait(Reason::Bootstrapping, format!("{name} has formed a Primary component."))
-        .recording(Some(Record { status, operation: None }))
+    let (from, message) = match given.position.filter(|_| given.new_history) {
+        Some(position) => {
+            (Some(position.to_string()), format!("{name} has begun the history {cluster} with {position}."))
+        }
+        // What the history was begun from belongs to it.
+        None => (
+            world.status.begun_from.clone().filter(|_| world.cluster == Some(cluster)),
+            format!("{name} has formed a Primary component."),
+        ),
+    };
+    let status = json!({
+        "cluster": cluster.to_string(), "highestSeqno": begun, "begunFrom": from, "operation": null
+    });
+    Step::wait(Reason::Bootstrapping, message).recording(Some(Record { status, operation: None }))
 }
 
-fn grant(world: &World<'_>, ordinal: u16, position: Option<Position>) -> Step {
+/// Does what was decided: by a human's word, once no server runs that could form a Primary component by itself.
+fn act(world: &World<'_>, decision: &Decision) -> Step {
+    if let Decision::Begin { ordinal, running, .. } = decision
+        && !running.is_empty()
+    {
+        return super::restart::end(world, running, *ordinal);
+    }
+    leave(decision).map_or_else(|| wait(decision.clone()), |leave| grant(world, leave))
+}
+
+fn grant(world: &World<'_>, leave: Leave) -> Step {
+    let Leave { ordinal, position, new_history } = leave;
     let Some(report) = world.seen.report(ordinal) else {
         return wait(Decision::Primary);
     };
@@ -176,7 +242,11 @@ fn grant(world: &World<'_>, ordinal: u16, position: Option<Position>) -> Step {
     {
         return step;
     }
-    let kind = if position.is_some() { OperationKind::Bootstrap } else { OperationKind::Found };
+    let kind = match position {
+        None => OperationKind::Found,
+        Some(_) if new_history => OperationKind::NewHistory,
+        Some(_) => OperationKind::Bootstrap,
+    };
     let wanted = Operation {
         id: String::new(),
         kind,
@@ -190,13 +260,19 @@ fn grant(world: &World<'_>, ordinal: u16, position: Option<Position>) -> Step {
     let (operation, record) =
         open(world.status.operation.as_ref(), wanted, world.given.ids[0], world.given.now);
     let (incarnation, run) = (report.incarnation, report.run);
-    let bootstrap = Bootstrap { operation, incarnation, run, position, new_history: false };
-    let name = world.name(ordinal);
+    let bootstrap = Bootstrap { operation, incarnation, run, position, new_history };
+    let (name, said) = (world.name(ordinal), world.said(&[ordinal]));
     let (reason, message) = match position {
+        Some(position) if new_history => (
+            Reason::Bootstrapping,
+            format!(
+                "By a human's word, {name} begins a new history with {position}: what only others hold is lost.{said}"
+            ),
+        ),
         Some(position) => {
-            (Reason::Bootstrapping, format!("{name} forms a Primary component from {position}."))
+            (Reason::Bootstrapping, format!("{name} forms a Primary component from {position}.{said}"))
         }
-        None => (Reason::Founding, format!("All members are empty: {name} founds the cluster.")),
+        None => (Reason::Founding, format!("All members are empty: {name} founds the cluster.{said}")),
     };
     Step::wait(reason, message)
         .recording(record)
