@@ -63,9 +63,11 @@ pub fn status(
     members::at_most_every_ten_seconds(after, &before, given.now)
 }
 
-/// Less than one of the two is left of its volume. One whose room is not known is not.
-fn is_nearly_full(report: &MemberReport) -> bool {
-    let least = (report.disk_total_bytes / 100 * LEAST_FREE_PERCENT).max(LEAST_FREE_BYTES);
+/// Less than one of the two is left of its volume; of what it was asked to be where it shares a larger disk. One whose
+/// room is not known is not.
+fn is_nearly_full(report: &MemberReport, asked_for: u64) -> bool {
+    let size = report.disk_total_bytes.min(asked_for);
+    let least = (size / 100 * LEAST_FREE_PERCENT).max(LEAST_FREE_BYTES);
     report.disk_total_bytes > 0 && report.disk_free_bytes < least
 }
 
@@ -256,7 +258,8 @@ impl Look<'_> {
             (0..members).filter(|ordinal| world.seen.report(*ordinal).is_some_and(is)).collect::<Vec<u16>>()
         };
         // First: it may be the cause of all the rest.
-        let full = those(&is_nearly_full);
+        let asked_for = world.valid.spec.storage.size.bytes().and_then(|bytes| u64::try_from(bytes).ok());
+        let full = those(&|report| is_nearly_full(report, asked_for.unwrap_or(u64::MAX)));
         if !full.is_empty() {
             let message = format!(
                 "The volumes of members {} are nearly full, and where one is full, nobody can write: raise \

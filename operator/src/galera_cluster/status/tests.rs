@@ -1,5 +1,6 @@
 //! What a status says, as sentences. Conditions along a life are in `life`.
 
+use quartet_client::galera::MemberReport;
 use quartet_crds::{
     conditions::{self, Type},
     galera_cluster::{CONDITIONS, GaleraClusterStatus, MemberState},
@@ -96,13 +97,28 @@ fn a_taken_name_is_degraded_and_names_the_object() {
     assert_eq!(said(&status, Type::Available).0, "True");
 }
 
+/// A volume may be a folder of a disk that it shares with others: what is left is measured by what was asked for.
+#[test]
+fn a_volume_is_nearly_full_by_its_own_size() {
+    const GIB: u64 = 1 << 30;
+    let cluster = cluster().settled();
+    let report = cluster.seen().report(0).unwrap().clone();
+    let is = |total, free, asked_for| {
+        let report = MemberReport { disk_total_bytes: total, disk_free_bytes: free, ..report.clone() };
+        super::is_nearly_full(&report, asked_for)
+    };
+    assert!(is(10 * GIB, GIB / 4, 10 * GIB) && !is(10 * GIB, GIB, 10 * GIB));
+    assert!(!is(200 * GIB, GIB, 10 * GIB), "a tenth of it is there");
+    assert!(is(10 * GIB, GIB / 4, 100 * GIB), "it has not grown yet");
+}
+
 #[test]
 fn a_volume_that_fills_up_is_told_before_it_is_full_and_not_written_as_it_fills() {
     let mut cluster = cluster().settled();
-    let twentieth = 2 * 1024 * 1024 * 1024 / 20;
-    cluster.own.free_bytes = twentieth;
+    let least = 64 << 20;
+    cluster.own.free_bytes = least;
     assert_eq!(said(&cluster.status(), Type::Degraded).0, "False");
-    cluster.own.free_bytes = twentieth - 1024;
+    cluster.own.free_bytes = least - 1024;
     let status = cluster.status();
     for r#type in [Type::Degraded, Type::Ready] {
         let (_, reason, message) = said(&status, r#type);
