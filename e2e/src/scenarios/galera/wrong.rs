@@ -112,7 +112,10 @@ pub(super) async fn what_was_acknowledged_is_gone(stage: Stage) -> Result<()> {
     paused.heal().await?;
     until("all members to tell what they hold", HEALED, async || {
         for member in lost {
-            ensure!(stand.cluster.peer(member).await?.state == MemberState::Empty, "member {member} is not");
+            // One may have begun to join the one that is left, before that had noticed that it is alone.
+            let nothing = [MemberState::Empty, MemberState::Unusable];
+            let told = stand.cluster.peer(member).await?;
+            ensure!(nothing.contains(&told.state) && told.position.is_none(), "member {member}: {told:?}");
         }
         let left = stand.cluster.peer(behind).await?;
         ensure!(left.state == MemberState::NonPrimary, "member {behind} is {:?}", left.state);
