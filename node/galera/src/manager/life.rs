@@ -73,6 +73,7 @@ pub(super) struct Life {
     standing: (Standing, Instant),
     pub(super) was_primary: bool,
     pub(super) was_synced: Option<Instant>,
+    last_synced: Option<Instant>,
     pub(super) evictions: Evictions,
     primary_group: Option<PrimaryGroup>,
     /// When it last said something, and when it last began to again after a pause.
@@ -116,6 +117,7 @@ impl Life {
             standing: (Standing::Starting, Instant::now()),
             was_primary: false,
             was_synced: None,
+            last_synced: None,
             evictions: Evictions::default(),
             primary_group: None,
             heard: None,
@@ -188,6 +190,7 @@ impl Life {
         self.heard = said.as_ref().map(|said| (said.at, since(self.heard, said.at)));
         if status.is_some_and(Status::is_synced) {
             self.was_synced.get_or_insert(now);
+            self.last_synced = said.as_ref().map(|said| said.at);
         }
         let counted =
             |address: &IpAddr| status.is_some_and(|it| it.members().any(|member| member == *address));
@@ -208,6 +211,11 @@ impl Life {
     pub(super) fn has_just_come_back(&self, now: Instant) -> bool {
         let since = self.heard.and_then(|(_, since)| since);
         since.is_some_and(|since| now - since < COME_BACK)
+    }
+
+    /// How long ago it last said that it is Synced.
+    pub(super) fn unsynced_for(&self, now: Instant) -> Option<Duration> {
+        self.last_synced.map(|at| now.saturating_duration_since(at))
     }
 
     /// Of one that is to join and has not been part of a Primary component yet: how long nobody has told of one.
