@@ -14,6 +14,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use quartet_crds::conditions::Reason;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -49,6 +50,15 @@ impl<Call> Plan<Call> {
             reason,
             message: message.into(),
             recheck_after: None,
+        }
+    }
+
+    /// Pods are to be made anew by what it has written: it was decided by those that there were before, and nobody is to
+    /// take them for the new ones.
+    pub fn rolls(&mut self) {
+        if self.reason == Reason::Settled.as_str() {
+            self.reason = Reason::RollingOut.as_str();
+            "What is asked for has been written, and is being put into force.".clone_into(&mut self.message);
         }
     }
 
@@ -223,5 +233,21 @@ impl<Call: fmt::Display> fmt::Display for Plan<Call> {
             Some(wait) => write!(f, "\nrecheck after {} s", wait.as_secs_f64()),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_settled_before_it_was_changed_is_not_settled_and_what_was_not_keeps_its_reason() {
+        let mut plan = Plan::<()>::idle(Reason::Settled.as_str(), "Everything is as the spec asks.");
+        plan.rolls();
+        assert_eq!(plan.reason, "RollingOut");
+        assert!(plan.message.contains("being put into force"));
+        let mut plan = Plan::<()>::idle(Reason::Founding.as_str(), "All members are empty.");
+        plan.rolls();
+        assert_eq!((plan.reason, plan.message.as_str()), ("Founding", "All members are empty."));
     }
 }

@@ -152,6 +152,8 @@ pub struct Verdict<'a, K: Kind> {
 pub struct Outcome {
     /// Children whose names belong to objects that are not ours. They are left alone, the rest goes on.
     pub taken: Vec<(ObjectKind, String)>,
+    /// A StatefulSet or Deployment was written: what becomes of it was not seen yet.
+    pub rolls: bool,
     /// The first failure. One of a child keeps no step from being taken that does not need it.
     pub failure: Option<Failure>,
     /// The record, a deletion or a command failed, and not only a child.

@@ -1,11 +1,12 @@
 //! Which pods run another template than the present one.
 
 use k8s_openapi::api::core::v1::Pod;
+use quartet_crds::conditions::Reason;
 
 use super::Members;
 use crate::{
     names,
-    plan::{Deletion, Grounds, ObjectKind},
+    plan::{Deletion, Grounds, ObjectKind, Step},
 };
 
 /// The template revision that pods shall have; None while the StatefulSet's controller has not seen the present one.
@@ -28,7 +29,45 @@ pub fn outdated(members: &Members) -> Vec<(u16, &Pod)> {
         .collect()
 }
 
+/// Until its controller has seen the present template, nobody knows whose pods are outdated.
+pub fn unseen<Call>(members: &Members) -> Option<Step<Call>> {
+    members.stateful_set.as_ref().filter(|_| revision(members).is_none())?;
+    let message = "The StatefulSet's controller has not taken note of the present template yet.";
+    Some(Step::wait(Reason::RollingOut, message))
+}
+
 /// Its StatefulSet makes it anew, with the present template.
 pub fn restart(pod: &Pod) -> Vec<Deletion> {
     Deletion::new(ObjectKind::Pod, &pod.metadata, Grounds::Restart).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{
+        api::apps::v1::{StatefulSet, StatefulSetStatus},
+        apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    };
+
+    use super::*;
+
+    #[test]
+    fn until_its_controller_has_seen_a_template_nothing_is_settled() {
+        let members = |generation, observed: Option<i64>| Members {
+            stateful_set: Some(StatefulSet {
+                metadata: ObjectMeta { generation: Some(generation), ..ObjectMeta::default() },
+                status: Some(StatefulSetStatus {
+                    observed_generation: observed,
+                    update_revision: observed.map(|observed| format!("shop-{observed}")),
+                    ..StatefulSetStatus::default()
+                }),
+                ..StatefulSet::default()
+            }),
+            ..Members::default()
+        };
+        assert_eq!(unseen::<()>(&Members::default()), None, "there is none");
+        assert_eq!(unseen::<()>(&members(2, Some(2))), None);
+        for stale in [members(2, Some(1)), members(1, None)] {
+            assert_eq!(unseen::<()>(&stale).map(|step| step.reason), Some(Reason::RollingOut));
+        }
+    }
 }

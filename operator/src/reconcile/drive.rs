@@ -205,7 +205,11 @@ async fn apply_children<K: Kind>(
     for child in &situation.plan.apply {
         match apply::apply(ctx, &situation.owner, namespace, child).await {
             Ok(Applied::Unchanged) => {}
-            Ok(Applied::Written) => ctx.metrics.acted(K::LABEL, "apply"),
+            Ok(Applied::Written) => {
+                ctx.metrics.acted(K::LABEL, "apply");
+                outcome.rolls |=
+                    matches!(child.object.kind(), ObjectKind::StatefulSet | ObjectKind::Deployment);
+            }
             Ok(Applied::Taken) => outcome.taken.push((child.object.kind(), child.name().to_owned())),
             Err(failure) => {
                 let first = failed
@@ -272,6 +276,9 @@ async fn report<K: Kind>(
     outcome: Outcome,
 ) -> Result<Done, Failure> {
     tell(ctx, &situation, &outcome).await;
+    if outcome.rolls {
+        situation.plan.rolls();
+    }
     let verdict =
         Verdict { faults: &situation.faults, valid: situation.valid.as_ref(), plan: &situation.plan };
     let next = K::status(&situation.obj, &situation.seen, &verdict, &outcome, &situation.given);

@@ -21,7 +21,7 @@ pub use world::World;
 use super::{Call, Seen, build, validate::Valid};
 use crate::{
     children::{claim, secrets::admin},
-    members::hibernate,
+    members::{hibernate, rollout},
     names,
     plan::{Child, Deletion, Grounds, ObjectKind, Plan},
     reconcile::Given,
@@ -35,12 +35,13 @@ const WATCHFUL: Duration = Duration::from_secs(1);
 type Step = crate::plan::Step<Call>;
 
 /// In order: the first that is due is taken.
-const STEPS: [fn(&World<'_>) -> Option<Step>; 6] = [
+const STEPS: [fn(&World<'_>) -> Option<Step>; 7] = [
     restart::replace_dead,
     |world| world.valid.spec.hibernated.then(|| hibernate::step(&world.seen.members)),
     recover::step,
     scale::step,
     restart::roll,
+    |world| rollout::unseen(&world.seen.members),
     settle::step,
 ];
 

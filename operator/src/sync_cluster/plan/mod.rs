@@ -28,7 +28,7 @@ pub use world::{Group, World};
 use super::{Call, Seen, build, validate::Valid};
 use crate::{
     children::{claim, secrets},
-    members::hibernate,
+    members::{hibernate, rollout},
     plan::{Child, Deletion, Grounds, ObjectKind, Plan},
     reconcile::Given,
 };
@@ -39,7 +39,7 @@ const IDLE: Duration = Duration::from_secs(10);
 type Step = crate::plan::Step<Call>;
 
 /// In order: the first that is due is taken.
-const STEPS: [fn(&World<'_>) -> Option<Step>; 10] = [
+const STEPS: [fn(&World<'_>) -> Option<Step>; 11] = [
     restart::replace_dead,
     |world| world.valid.spec.hibernated.then(|| hibernate::step(&world.seen.members)),
     found::step,
@@ -49,6 +49,7 @@ const STEPS: [fn(&World<'_>) -> Option<Step>; 10] = [
     shrink::step,
     take_in::grow,
     restart::roll,
+    |world| rollout::unseen(&world.seen.members),
     settle::step,
 ];
 
