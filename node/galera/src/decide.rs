@@ -248,8 +248,9 @@ fn start(view: &View, from: Option<Position>) -> Action {
         Some(Ok(from)) => from,
         Some(Err(foreign)) => return Action::Wait(foreign),
     };
-    // Those who still count this member have not noticed its end yet. They may have lost their majority with it.
-    if primaries.iter().any(|(_, report)| report.members.contains(&view.address)) {
+    // They may have lost their majority with it, and are told so only by who waits.
+    if primaries.iter().any(|(_, report)| report.members.iter().any(|counted| is_of_the_dead(view, counted)))
+    {
         return Action::Wait(Waiting::Noticed);
     }
     let addresses: Vec<IpAddr> = primaries.iter().filter_map(|(peer, _)| peer.address).collect();
@@ -260,6 +261,12 @@ fn start(view: &View, from: Option<Position>) -> Action {
         return Action::Wait(Waiting::Pause);
     }
     Action::Join(Join { addresses, donors: donors(&primaries), from })
+}
+
+/// An address at which a group counts a server that is dead: this member's own, whose end has not been noticed yet, or
+/// nobody's any more. It may have been this member's before its pod was made anew.
+fn is_of_the_dead(view: &View, counted: &IpAddr) -> bool {
+    *counted == view.address || !view.peers.iter().any(|peer| peer.address == Some(*counted))
 }
 
 /// Those of a Primary component who say what they hold. Whoever does not is joining itself, or its server has not answered

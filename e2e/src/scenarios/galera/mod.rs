@@ -66,6 +66,14 @@ pub const ON_REQUEST: &[Scenario] = &[
     .exclusive()
     .within(Duration::from_mins(40)),
     shared(
+        "galera-pods-killed",
+        "two of three whole pods killed: writable within 10 s of the next ones, whichever is left",
+        |stage| Box::pin(kills::two_pods(stage)),
+    )
+    .on_kind()
+    .exclusive()
+    .within(Duration::from_mins(20)),
+    shared(
         "galera-transfer-interrupted",
         "all killed while a member receives everything: never begun from half of the data",
         |stage| Box::pin(wrong::transfer_interrupted(stage)),

@@ -241,12 +241,18 @@ fn nobody_joins_those_who_have_not_noticed_its_end() {
         }
         for n in 0..view.peers.len() {
             let mut peers = view.peers.to_vec();
-            let joinable = |report: &&mut PeerReport| report.primary && report.position.is_some();
-            let Some(report) = peers[n].report.as_mut().filter(joinable) else { continue };
-            report.members = vec![address(0), address(1)];
-            let later = decide(&View { peers: &peers, ..view.clone() });
-            assert_eq!(later, Action::Wait(Waiting::Noticed));
-            waited += 1;
+            let joinable = |report: &&PeerReport| report.primary && report.position.is_some();
+            let Some(report) = peers[n].report.as_ref().filter(joinable).cloned() else { continue };
+            // Where it is now, and where nobody is any more: it may have been there before its pod was made anew.
+            for dead in [address(0), address(99)] {
+                peers[n].report = Some(PeerReport { members: vec![dead, address(1)], ..report.clone() });
+                let later = decide(&View { peers: &peers, ..view.clone() });
+                assert_eq!(later, Action::Wait(Waiting::Noticed));
+                waited += 1;
+            }
+            let alive = peers[n].address.into_iter().collect();
+            peers[n].report = Some(PeerReport { members: alive, ..report });
+            assert_eq!(decide(&View { peers: &peers, ..view.clone() }), action);
         }
     });
     assert!(waited > 1000);
