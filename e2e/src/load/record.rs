@@ -11,6 +11,8 @@ use quartet_history::lock::{Limits, LockAnswer, LockOperation, LockRequest, chec
 
 /// Hours of load; beyond it something is wrong.
 const OPERATIONS_MAX: usize = 5_000_000;
+/// Of what was refused, in an error's text.
+const TOLD_MAX: usize = 12;
 
 /// Shared by the workers of one load.
 #[derive(Debug)]
@@ -23,9 +25,21 @@ pub struct Record {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub history: Vec<LockOperation>,
-    /// `503 no_leader`, `unreachable`, …: how often an attempt got it. Answers that decide, such as `held`, are no
-    /// refusals.
-    pub refusals: BTreeMap<String, usize>,
+    /// Answers that decide, such as `held`, are no refusals.
+    pub refusals: Vec<Refused>,
+    /// How long an attempt took that was answered, at most.
+    pub slowest: Duration,
+}
+
+/// One attempt that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// `503 no_leader`, `unreachable`, …
+    pub how: String,
+    /// On the clock of the history.
+    pub at_us: u64,
+    pub took: Duration,
+    pub request: LockRequest,
 }
 
 impl Default for Record {
@@ -46,8 +60,13 @@ impl Record {
         Ok(())
     }
 
-    pub(super) fn refused(&self, how: String) {
-        *self.lock().refusals.entry(how).or_default() += 1;
+    pub(super) fn refused(&self, refused: Refused) {
+        self.lock().refusals.push(refused);
+    }
+
+    pub(super) fn answered(&self, took: Duration) {
+        let mut kept = self.lock();
+        kept.slowest = kept.slowest.max(took);
     }
 
     /// Resources that were granted to somebody since then.
@@ -82,14 +101,29 @@ impl Report {
     /// No attempt was refused but with one of these (`503` means each code of it).
     pub fn refused_only_with(&self, allowed: &[&str]) -> Result<()> {
         let is_allowed = |how: &str| allowed.iter().any(|allowed| how.starts_with(allowed));
-        let others: Vec<_> = self.refusals.iter().filter(|(how, _)| !is_allowed(how)).collect();
-        ensure!(others.is_empty(), "refused otherwise than allowed: {others:?}");
+        let others: Vec<_> = self.refusals.iter().filter(|refused| !is_allowed(&refused.how)).collect();
+        let first: Vec<_> = others.iter().take(TOLD_MAX).collect();
+        ensure!(others.is_empty(), "{} refused otherwise than allowed: {first:#?}", others.len());
         Ok(())
+    }
+
+    /// How often each refusal was met.
+    pub fn refused(&self) -> BTreeMap<&str, usize> {
+        let mut times = BTreeMap::new();
+        for refused in &self.refusals {
+            *times.entry(refused.how.as_str()).or_default() += 1;
+        }
+        times
     }
 
     /// No promise broken, no refusal but these, and every operation answered in the end.
     pub fn all_answered(&self, allowed: &[&str]) -> Result<()> {
-        println!("    {} operations; refusals on the way: {:?}", self.answered(), self.refusals);
+        println!(
+            "    {} operations, answered within {:.2} s; refusals on the way: {:?}",
+            self.answered(),
+            self.slowest.as_secs_f64(),
+            self.refused()
+        );
         self.check()?;
         self.refused_only_with(allowed)?;
         ensure!(self.unanswered() == 0, "{} operations never got an answer", self.unanswered());
@@ -170,7 +204,13 @@ mod tests {
     }
 
     fn report(history: Vec<LockOperation>) -> Report {
-        Report { history, refusals: BTreeMap::from([("503 no_leader".to_owned(), 2)]) }
+        let refused = Refused {
+            how: "503 no_leader".to_owned(),
+            at_us: 7,
+            took: Duration::from_millis(1),
+            request: LockRequest::Read { resource: "r".into() },
+        };
+        Report { history, refusals: vec![refused; 2], slowest: Duration::ZERO }
     }
 
     #[test]
@@ -194,6 +234,7 @@ mod tests {
 
     #[test]
     fn refusals_are_judged_by_their_status() {
+        assert_eq!(report(Vec::new()).refused(), BTreeMap::from([("503 no_leader", 2)]));
         assert!(report(Vec::new()).refused_only_with(&["503"]).is_ok());
         assert!(report(Vec::new()).refused_only_with(&["429", "unreachable"]).is_err());
     }

@@ -11,10 +11,8 @@ use quartet_history::Outcome;
 use quartet_history::lock::{LockAnswer, LockOperation, LockRequest, Mode};
 use uuid::Uuid;
 
-use super::Record;
+use super::record::{Record, Refused};
 
-/// Of one attempt: a dead member must not hold up the next.
-const ATTEMPT_DEADLINE: Duration = Duration::from_secs(3);
 /// A client's own pace, between renewals and before it asks again.
 const PAUSE: Duration = Duration::from_millis(50);
 const WAIT_MS: u64 = 500;
@@ -40,7 +38,6 @@ impl Worker {
         record: Arc<Record>,
     ) -> Self {
         let ttl_ms = if number.is_multiple_of(4) { 1_500 } else { 15_000 };
-        let client = client.timeout(ATTEMPT_DEADLINE);
         Self { number, owner: format!("worker-{number}"), resource, client, patience, ttl_ms, record }
     }
 
@@ -102,10 +99,16 @@ impl Worker {
         let client = self.client.keyed(Uuid::new_v4().to_string());
         let mut may_be_applied = false;
         let outcome = loop {
-            match ask(&client, &request).await {
-                Ok(answer) => break Outcome::Answered(answer),
+            let (asked, at_us) = (Instant::now(), self.record.now_us());
+            let answered = ask(&client, &request).await;
+            let took = asked.elapsed();
+            match answered {
+                Ok(answer) => {
+                    self.record.answered(took);
+                    break Outcome::Answered(answer);
+                }
                 Err(error) => {
-                    self.record.refused(name(&error));
+                    self.record.refused(Refused { how: name(&error), at_us, took, request: request.clone() });
                     may_be_applied |= !error.is_certainly_not_applied();
                     if !error.is_retryable() || began.elapsed() > self.patience {
                         break if may_be_applied { Outcome::Unknown } else { Outcome::Failed };
@@ -173,7 +176,8 @@ fn name(error: &ClientError) -> String {
     match error {
         ClientError::Refused { status, body } => format!("{status} {}", body.error.code),
         ClientError::Unreachable { .. } => "unreachable".to_owned(),
-        ClientError::NoAnswer { .. } => "no answer".to_owned(),
+        ClientError::NoAnswer { source, .. } if source.is_timeout() => "no answer in time".to_owned(),
+        ClientError::NoAnswer { .. } => "no answer, connection lost".to_owned(),
         ClientError::Unreadable { status, .. } => format!("{status} unreadable"),
         ClientError::Address { .. } | ClientError::Client(_) => "not sent".to_owned(),
     }

@@ -61,7 +61,7 @@ pub(super) async fn one_of_three(stage: Stage) -> Result<()> {
     ensure!(log.contains("damaged"), "the member's log does not tell of the damage:\n{log}");
     load.flows(SOON).await?;
     let report = load.stop().await?;
-    println!("    {} operations; refusals on the way: {:?}", report.answered(), report.refusals);
+    println!("    {} operations; refusals on the way: {:?}", report.answered(), report.refused());
     report.check()?;
     witness.holds(&cluster).await
 }

@@ -182,7 +182,7 @@ impl Stand {
             "    {} operations answered, {} given up; refusals on the way: {:?}",
             report.answered(),
             report.unanswered(),
-            report.refusals
+            report.refused()
         );
         report.check()?;
         report.refused_only_with(&["503", "504", "unreachable", "no answer"])?;

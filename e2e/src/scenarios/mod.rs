@@ -37,7 +37,8 @@ const DEADLINE: Duration = Duration::from_mins(10);
 pub enum Sharing {
     /// Touches only what is in its namespace: up to three such run at once.
     Shared,
-    /// Breaks hosts, the operator or the network, or counts what everybody writes: runs alone, after the others.
+    /// Breaks hosts, the operator or the network, counts what everybody writes, or answers for every request, which
+    /// others' disk load can delay by seconds: runs alone, after the others.
     Exclusive,
 }
 
@@ -139,13 +140,15 @@ const ALL: &[Scenario] = &[
         "members-come-and-go",
         "3→5→3→1→3 under load: clients see retryable 503s at most, nothing is lost, removed volumes are gone",
         |stage| Box::pin(growth::members(stage)),
-    ),
+    )
+    .exclusive(),
     shared(
         "image-change",
         "a rolling change of the image under load: one member at a time, those that lead most last, 503s at most",
         |stage| Box::pin(image_change::rolled(stage)),
     )
-    .on_kind(),
+    .on_kind()
+    .exclusive(),
     shared(
         "killed-and-wiped",
         "all killed: nothing is lost; one volume wiped: healed by itself; two of three: nobody serves, the status says why",

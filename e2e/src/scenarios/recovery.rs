@@ -43,7 +43,7 @@ pub(super) async fn killed_and_wiped(stage: Stage) -> Result<()> {
     load.flows(SOON).await?;
     witness.holds(&cluster).await?;
     let report = load.stop().await?;
-    println!("    {} operations; refusals on the way: {:?}", report.answered(), report.refusals);
+    println!("    {} operations; refusals on the way: {:?}", report.answered(), report.refused());
     report.check()?;
 
     two_wiped(&cluster).await
