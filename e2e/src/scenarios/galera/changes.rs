@@ -9,6 +9,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::stand::{HEALED, MEMBERS, NAME, SOON, Stand, load};
+use crate::cluster::{CONTEXT, client_without_retries};
 use crate::faults::hosts::cordon;
 use crate::galera_cluster::{Cluster, USER};
 use crate::load::bank::{Account, Books, TABLES};
@@ -51,6 +52,8 @@ async fn step(stand: &Stand, what: &str, change: serde_json::Value, replicas: u1
 /// lets them. Meanwhile no second member goes.
 pub(super) async fn drained(stage: Stage) -> Result<()> {
     let stand = Stand::make(&stage).await?;
+    let client = client_without_retries(Some(CONTEXT)).await?;
+    let pods: Api<Pod> = Api::namespaced(client, &stage.namespace);
     for member in 0..MEMBERS {
         let name = stand.cluster.member(member);
         let target = stand.cluster.target(member).await?;
@@ -58,10 +61,10 @@ pub(super) async fn drained(stage: Stage) -> Result<()> {
         let cordoned = cordon(&stage.client, &target.host).await?;
         let on_it = [stand.cluster.member_pods().await?, stand.cluster.proxy_pods().await?].concat();
         for pod in on_it.iter().filter(|pod| host_of(pod) == Some(&target.host)) {
-            leaves(&stage, pod).await?;
+            leaves(&pods, pod).await?;
         }
         let another = stand.cluster.member((member + 1) % MEMBERS);
-        let went = evict(&stage, &another).await?;
+        let went = evict(&pods, &another).await?;
         ensure!(!went, "{another} may go while {name} is away");
         stand.load.flows(SOON).await?;
         cordoned.heal().await?;
@@ -77,8 +80,8 @@ fn host_of(pod: &Pod) -> Option<&String> {
 }
 
 /// False when its budget does not let it go now.
-async fn evict(stage: &Stage, pod: &str) -> Result<bool> {
-    match stage.api::<Pod>().evict(pod, &EvictParams::default()).await {
+async fn evict(pods: &Api<Pod>, pod: &str) -> Result<bool> {
+    match pods.evict(pod, &EvictParams::default()).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 429 => Ok(false),
         Err(error) => Err(error).with_context(|| format!("evict {pod}")),
@@ -86,14 +89,13 @@ async fn evict(stage: &Stage, pod: &str) -> Result<bool> {
 }
 
 /// Asked again while it must not go.
-async fn leaves(stage: &Stage, pod: &Pod) -> Result<()> {
+async fn leaves(pods: &Api<Pod>, pod: &Pod) -> Result<()> {
     let name = pod.name_any();
     until(&format!("{name} evicted"), HEALED, async || {
-        ensure!(evict(stage, &name).await?, "its budget does not let it go");
+        ensure!(evict(pods, &name).await?, "its budget does not let it go");
         Ok(())
     })
     .await?;
-    let pods = stage.api::<Pod>();
     until(&format!("{name} gone"), HEALED, async || {
         let there = pods.get_opt(&name).await?.is_some_and(|live| live.uid() == pod.uid());
         ensure!(!there, "it is still there");
