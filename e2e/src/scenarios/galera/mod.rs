@@ -53,6 +53,31 @@ pub const SCENARIOS: &[Scenario] = &[
     .on_kind()
     .exclusive()
     .within(Duration::from_mins(20)),
+    shared(
+        "galera-storage-growth",
+        "volumes grow where their class allows it, and the refusal says why elsewhere",
+        |stage| Box::pin(storage::of_galera_cluster(stage)),
+    ),
+    shared(
+        "galera-pods-killed",
+        "two of three whole pods killed: writable within 10 s of the next ones, whichever is left",
+        |stage| Box::pin(kills::two_pods(stage)),
+    )
+    .on_kind()
+    .exclusive()
+    .within(Duration::from_mins(20)),
+    shared(
+        "galera-proxy",
+        "no query reaches a member later than 1 s after it left the Primary component",
+        |stage| Box::pin(proxy::nobody_reaches_a_member_apart(stage)),
+    )
+    .on_kind()
+    .exclusive(),
+    shared("galera-paused", "a member stopped for 20 s: the others serve, and it comes back by itself", |stage| {
+        Box::pin(partitions::paused(stage))
+    })
+    .on_kind()
+    .exclusive(),
 ];
 
 /// By a filter only: they take long, or have not passed often enough yet to decide over everybody's change.
@@ -66,14 +91,6 @@ pub const ON_REQUEST: &[Scenario] = &[
     .exclusive()
     .within(Duration::from_mins(40)),
     shared(
-        "galera-pods-killed",
-        "two of three whole pods killed: writable within 10 s of the next ones, whichever is left",
-        |stage| Box::pin(kills::two_pods(stage)),
-    )
-    .on_kind()
-    .exclusive()
-    .within(Duration::from_mins(20)),
-    shared(
         "galera-transfer-interrupted",
         "all killed while a member receives everything: never begun from half of the data",
         |stage| Box::pin(wrong::transfer_interrupted(stage)),
@@ -81,13 +98,6 @@ pub const ON_REQUEST: &[Scenario] = &[
     .on_kind()
     .exclusive()
     .within(Duration::from_mins(20)),
-    shared(
-        "galera-proxy",
-        "no query reaches a member later than 1 s after it left the Primary component",
-        |stage| Box::pin(proxy::nobody_reaches_a_member_apart(stage)),
-    )
-    .on_kind()
-    .exclusive(),
     shared(
         "galera-data-lost",
         "only a member that is behind is left: nothing begins until a human says so, and the status says what to do",
@@ -117,11 +127,6 @@ pub const ON_REQUEST: &[Scenario] = &[
     })
     .on_kind()
     .exclusive(),
-    shared("galera-paused", "a member stopped for 20 s: the others serve, and it comes back by itself", |stage| {
-        Box::pin(partitions::paused(stage))
-    })
-    .on_kind()
-    .exclusive(),
     shared(
         "galera-changes",
         "settings, image, 3→5→3 under load: no operation meets more than one broken connection",
@@ -138,11 +143,6 @@ pub const ON_REQUEST: &[Scenario] = &[
     .on_kind()
     .exclusive()
     .within(Duration::from_mins(20)),
-    shared(
-        "galera-storage-growth",
-        "volumes grow where their class allows it, and the refusal says why elsewhere",
-        |stage| Box::pin(storage::of_galera_cluster(stage)),
-    ),
     shared(
         "galera-hung",
         "a server stopped under its manager: nobody is sent to it after 1 s, the others serve, it comes back by itself",
