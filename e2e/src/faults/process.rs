@@ -6,17 +6,23 @@ use anyhow::{Context, Result};
 use super::{Fault, target::Target};
 use crate::cluster::hosts::shell;
 
-/// Of the container `$1`, all processes, or those of the name `$2`.
+/// Of the container `$1`, all processes, or those of the name `$2`. What has ended by itself since it was found, as the
+/// steps of a script do, needs no signal.
 const FIND: &str = "pids=$(grep -ls -- \"$1\" /proc/[0-9]*/cgroup | cut -d/ -f3 || true)
 if [ $# -gt 1 ]; then
   all=$pids pids=
   for pid in $all; do [ \"$(cat /proc/$pid/comm 2>/dev/null)\" != \"$2\" ] || pids=\"$pids $pid\"; done
 fi
-[ -n \"$pids\" ] || { echo 'no such process in that container' >&2; exit 1; }";
-const KILL: &str = "kill -s KILL $pids";
+[ -n \"$pids\" ] || { echo 'no such process in that container' >&2; exit 1; }
+signal() {
+  for pid in $pids; do
+    kill -s $1 $pid 2>/dev/null || [ ! -e /proc/$pid ] || { echo \"$pid takes no $1\" >&2; exit 1; }
+  done
+}";
+const KILL: &str = "signal KILL";
 /// A signal is taken by one thread, when it gets its turn on a processor; until then the others go on and answer: paused is
 /// what stands still in every thread.
-const STOP: &str = "kill -s STOP $pids
+const STOP: &str = "signal STOP
 for look in $(seq 600); do
   runs=
   for pid in $pids; do runs=\"$runs$(grep -ls '^State:[[:space:]]*[RSD]' /proc/$pid/task/*/status || true)\"; done
