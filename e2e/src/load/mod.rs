@@ -29,23 +29,11 @@ pub struct Options {
     pub resources: u32,
     /// How long one request may be repeated before its outcome is given up.
     pub patience: Duration,
-    /// How long one attempt waits for its answer.
-    pub attempt: Duration,
-}
-
-impl Options {
-    /// Where no member dies each attempt is answered: it waits for longer than a member may take, so that a slow disk
-    /// of this machine is not taken for a lost answer.
-    pub fn where_nobody_dies() -> Self {
-        Self { attempt: Duration::from_secs(10), ..Self::default() }
-    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        // A dead member must not hold up the next attempt.
-        let attempt = Duration::from_secs(3);
-        Self { competitors: 3, resources: 8, patience: Duration::from_secs(20), attempt }
+        Self { competitors: 3, resources: 8, patience: Duration::from_secs(20) }
     }
 }
 
@@ -65,7 +53,7 @@ impl LockLoad {
         let mut workers = JoinSet::new();
         for number in 0..options.competitors * options.resources {
             // Each has connections of its own: all members are reached through the Service.
-            let client = SyncClient::new(url)?.timeout(options.attempt);
+            let client = SyncClient::new(url)?;
             let resource = resource(number % options.resources);
             let worker = Worker::new(number, resource, client, options.patience, Arc::clone(&record));
             workers.spawn(worker.work(Arc::clone(&stop)));

@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 use super::record::{Record, Refused};
 
+/// Of one attempt: a dead member must not hold up the next.
+const ATTEMPT_DEADLINE: Duration = Duration::from_secs(3);
 /// A client's own pace, between renewals and before it asks again.
 const PAUSE: Duration = Duration::from_millis(50);
 const WAIT_MS: u64 = 500;
@@ -38,6 +40,7 @@ impl Worker {
         record: Arc<Record>,
     ) -> Self {
         let ttl_ms = if number.is_multiple_of(4) { 1_500 } else { 15_000 };
+        let client = client.timeout(ATTEMPT_DEADLINE);
         Self { number, owner: format!("worker-{number}"), resource, client, patience, ttl_ms, record }
     }
 

@@ -21,7 +21,7 @@ const NAME: &str = "locks";
 pub(super) async fn members(stage: Stage) -> Result<()> {
     let (cluster, _) = Cluster::make(&stage, NAME, spec(3)).await?;
     let witness = Witness::take(&cluster, Duration::from_mins(15)).await?;
-    let load = LockLoad::start(&cluster.url().await?, Options::where_nobody_dies())?;
+    let load = LockLoad::start(&cluster.url().await?, Options::default())?;
     load.flows(SOON).await?;
     for replicas in [5, 3, 1, 3] {
         let started = Instant::now();

@@ -32,7 +32,7 @@ const DECIDES_WITHIN: Duration = Duration::from_secs(2);
 pub(super) async fn rolled(stage: Stage) -> Result<()> {
     let (cluster, _) = Cluster::make(&stage, "locks", json!({"replicas": MEMBERS})).await?;
     let witness = Witness::take(&cluster, TTL).await?;
-    let load = LockLoad::start(&cluster.url().await?, Options::where_nobody_dies())?;
+    let load = LockLoad::start(&cluster.url().await?, Options::default())?;
     load.flows(SOON).await?;
     let before: BTreeSet<_> = cluster.pods().await?.iter().filter_map(ResourceExt::uid).collect();
     let image = stage.images.as_ref().context("images of our own")?.node_next.to_string();
