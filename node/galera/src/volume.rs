@@ -41,6 +41,19 @@ pub struct Joining {
     pub sst: Sst,
     /// What the data was worth before; none: nothing.
     pub from: Option<Position>,
+    /// Names a folder in the data directory that goes before anything is replaced. None where there was nothing of worth.
+    #[serde(default)]
+    pub witness: Option<Uuid>,
+    /// Of the host's kernel.
+    #[serde(default)]
+    pub boot: Option<Uuid>,
+}
+
+impl Joining {
+    /// Nothing that was written since can have been lost again: the host has not been off.
+    pub fn is_of_this_boot(&self) -> bool {
+        self.boot.is_some_and(|since| boot() == Some(since))
+    }
 }
 
 #[derive(Debug)]
@@ -54,6 +67,13 @@ pub struct Volume {
 const IDENTITY: &str = "identity.json";
 const FOUNDING: &str = "founding";
 const JOINING: &str = "joining.json";
+/// An empty folder that every transfer of everything removes first: mariabackup's script clears the data directory once it
+/// has made the folder that it collects into, and rsync, whose first step removes the folders that the donor does not
+/// have, begins with the last of them by name. So it tells a transfer from a join that only fetches what was missed, also
+/// after the transfer's own traces have gone. With a name that no donor has: rsync brings the donor's folders along.
+const WITNESS: &str = "~joining-";
+/// Drawn whenever the host starts.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 impl Volume {
     pub fn open(root: &Path) -> Result<Self, VolumeError> {
@@ -115,8 +135,40 @@ impl Volume {
         self.read(JOINING)
     }
 
-    pub fn begin_joining(&self, joining: Joining) -> Result<(), VolumeError> {
-        self.write(JOINING, &joining)
+    /// From here on everything may be replaced; `from`: what it is worth now.
+    pub fn begin_joining(&self, sst: Sst, from: Option<Position>) -> Result<(), VolumeError> {
+        let witness = from.map(|_| Uuid::new_v4());
+        if let Some(witness) = witness {
+            let path = self.witness(witness);
+            fs::create_dir(&path)
+                .and_then(|()| File::open(&self.data)?.sync_all())
+                .map_err(|source| VolumeError::Write { path, source })?;
+        }
+        self.write(JOINING, &Joining { sst, from, witness, boot: boot() })?;
+        // Not before: the last join may have left one that speaks for the data.
+        self.remove_witnesses(witness)
+    }
+
+    /// Nothing has been replaced yet, for all that the folder tells.
+    pub fn has_witness(&self, joining: &Joining) -> bool {
+        joining.witness.is_some_and(|witness| self.witness(witness).is_dir())
+    }
+
+    fn witness(&self, witness: Uuid) -> PathBuf {
+        self.data.join(format!("{WITNESS}{witness}"))
+    }
+
+    fn remove_witnesses(&self, but: Option<Uuid>) -> Result<(), VolumeError> {
+        let kept = but.map(|witness| self.witness(witness));
+        let read = |source| VolumeError::Read { path: self.data.clone(), source };
+        for entry in fs::read_dir(&self.data).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with(WITNESS) && Some(&path) != kept.as_ref() {
+                fs::remove_dir_all(&path).map_err(|source| VolumeError::Write { path, source })?;
+            }
+        }
+        Ok(())
     }
 
     /// All that was transferred is made durable first.
@@ -125,7 +177,8 @@ impl Volume {
         File::open(path)
             .and_then(|directory| Ok(syncfs(directory)?))
             .map_err(|source| VolumeError::Write { path: path.clone(), source })?;
-        self.remove(JOINING)
+        self.remove(JOINING)?;
+        self.remove_witnesses(None)
     }
 
     /// Removes what an unfinished founding has left: nobody has ever been answered from it.
@@ -191,6 +244,11 @@ fn write_whole(directory: &Path, name: &str, content: &[u8]) -> Result<(), Volum
     write().map_err(|source| VolumeError::Write { path: path.clone(), source })
 }
 
+/// None: not known.
+fn boot() -> Option<Uuid> {
+    fs::read_to_string(BOOT).ok()?.trim().parse().ok()
+}
+
 fn remove(directory: &Path, name: &str) -> Result<(), VolumeError> {
     let path = directory.join(name);
     match fs::remove_file(&path).and_then(|()| File::open(directory)?.sync_all()) {
@@ -253,15 +311,38 @@ mod tests {
         assert!(!volume.is_founding() && volume.joining().unwrap().is_none());
         volume.begin_founding().unwrap();
         let position = "6b1d3e2a-7c55-11f0-8de9-0242ac120002:7".parse().ok();
-        let joining = Joining { sst: Sst::Rsync, from: position };
-        volume.begin_joining(joining).unwrap();
+        volume.begin_joining(Sst::Rsync, position).unwrap();
         assert!(volume.is_founding());
-        assert_eq!(volume.joining().unwrap(), Some(joining));
+        let joining = volume.joining().unwrap().unwrap();
+        assert_eq!((joining.sst, joining.from), (Sst::Rsync, position));
+        assert!(joining.is_of_this_boot() && volume.has_witness(&joining));
+        assert!(!Joining { boot: None, ..joining }.is_of_this_boot());
         volume.end_founding().unwrap();
         volume.end_joining().unwrap();
         volume.end_joining().unwrap();
         assert!(!volume.is_founding() && volume.joining().unwrap().is_none());
+        volume.begin_joining(Sst::Mariabackup, None).unwrap();
+        assert!(volume.joining().unwrap().is_some());
         assert!(volume.is_empty().unwrap(), "markers are not data");
+    }
+
+    #[test]
+    fn only_the_witness_of_the_last_join_stays_and_none_after_it() {
+        let root = tempfile::tempdir().unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        let witnesses = || fs::read_dir(volume.data()).unwrap().count();
+        let from = "6b1d3e2a-7c55-11f0-8de9-0242ac120002:7".parse().ok();
+        volume.begin_joining(Sst::Mariabackup, from).unwrap();
+        let first = volume.joining().unwrap().unwrap();
+        // A donor's may come along, with what the copy puts into empty folders.
+        fs::create_dir(volume.witness(Uuid::from_u128(5))).unwrap();
+        fs::write(volume.witness(Uuid::from_u128(5)).join("db.opt"), "").unwrap();
+        volume.begin_joining(Sst::Mariabackup, from).unwrap();
+        let second = volume.joining().unwrap().unwrap();
+        assert!(!volume.has_witness(&first) && volume.has_witness(&second));
+        assert_eq!(witnesses(), 1);
+        volume.end_joining().unwrap();
+        assert_eq!(witnesses(), 0);
     }
 
     #[test]

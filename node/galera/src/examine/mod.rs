@@ -42,6 +42,10 @@ pub enum ExamineError {
 struct Signs {
     founding: bool,
     joining: Option<Joining>,
+    /// The folder that goes before a join replaces anything is still there.
+    witness: bool,
+    /// The host has not been off since the server was started to join.
+    same_boot: bool,
     /// The server's own marker of a transfer. Its scripts remove it when they fail, too.
     transfer_marker: bool,
     /// mariabackup's script makes this folder before it removes anything, and removes it after all has arrived.
@@ -63,9 +67,12 @@ const NO_TABLESPACE: &str = "the data directory holds files, but not those of th
 
 fn look(signs: &Signs) -> Look {
     let replaced = match signs.joining {
-        Some(Joining { from: None, .. } | Joining { sst: Sst::Rsync, .. }) => true,
-        Some(Joining { sst: Sst::Mariabackup, from: Some(_) }) => {
-            signs.transfer_folder || !signs.system_tablespace
+        Some(Joining { from: None, .. }) => true,
+        // Whatever was copied is trusted only once it is known to be on the disk: then there is no such record any more.
+        // A host that goes off may forget the removal of a folder, and with it all later ones: mariabackup's copies are
+        // put in place after it. rsync writes into the files that are there, which may have come to the disk before.
+        Some(Joining { sst, .. }) => {
+            signs.transfer_folder || !signs.witness || (sst == Sst::Rsync && !signs.same_boot)
         }
         None => signs.transfer_marker || signs.transfer_folder,
     };
@@ -133,10 +140,12 @@ fn judge(volume: &Volume, signs: &Signs, recovered: Recovered) -> Result<Found, 
 }
 
 fn signs(volume: &Volume) -> Result<Signs, VolumeError> {
-    let data = volume.data();
+    let (data, joining) = (volume.data(), volume.joining()?);
     Ok(Signs {
         founding: volume.is_founding(),
-        joining: volume.joining()?,
+        joining,
+        witness: joining.is_some_and(|joining| volume.has_witness(&joining)),
+        same_boot: joining.is_some_and(|joining| joining.is_of_this_boot()),
         transfer_marker: data.join("sst_in_progress").exists(),
         transfer_folder: data.join(TRANSFER_FOLDER).exists(),
         system_tablespace: data.join("ibdata1").exists(),
@@ -169,8 +178,10 @@ mod tests {
         Signs { system_tablespace: true, ..Signs::default() }
     }
 
-    fn joining(sst: Sst, from: Option<Position>) -> Joining {
-        Joining { sst, from }
+    /// It was started to join with what it has, and nothing has happened since.
+    fn joining(sst: Sst, from: Option<Position>) -> Signs {
+        let joining = Some(Joining { sst, from, witness: None, boot: None });
+        Signs { joining, witness: true, same_boot: true, ..sound() }
     }
 
     #[test]
@@ -184,10 +195,13 @@ mod tests {
         for signs in [
             Signs { transfer_marker: true, ..sound() },
             Signs { transfer_folder: true, ..sound() },
-            Signs { joining: Some(joining(Sst::Mariabackup, None)), ..sound() },
-            Signs { joining: Some(joining(Sst::Rsync, old)), ..sound() },
-            Signs { joining: Some(joining(Sst::Mariabackup, old)), transfer_folder: true, ..sound() },
-            Signs { joining: Some(joining(Sst::Mariabackup, old)), ..Signs::default() },
+            joining(Sst::Mariabackup, None),
+            joining(Sst::Rsync, None),
+            Signs { witness: false, ..joining(Sst::Mariabackup, old) },
+            Signs { witness: false, ..joining(Sst::Rsync, old) },
+            Signs { transfer_folder: true, ..joining(Sst::Mariabackup, old) },
+            // What rsync has written into a file may outlive the loss of power that brings the folder back.
+            Signs { same_boot: false, ..joining(Sst::Rsync, old) },
         ] {
             assert_eq!(look(&signs), Look::Unusable(INTERRUPTED), "{signs:?}");
         }
@@ -196,12 +210,73 @@ mod tests {
     #[test]
     fn a_join_that_was_cut_off_before_anything_was_replaced_leaves_the_data_as_it_was() {
         // The server's marker is there from the start of its script, whether anything is transferred or not.
-        let cut = Signs {
-            joining: Some(joining(Sst::Mariabackup, Some(position(3)))),
-            transfer_marker: true,
-            ..sound()
-        };
-        assert_eq!(look(&cut), Look::Recover);
+        for sst in [Sst::Mariabackup, Sst::Rsync] {
+            let cut = Signs { transfer_marker: true, ..joining(sst, Some(position(3))) };
+            assert_eq!(look(&cut), Look::Recover);
+        }
+        let dark = Signs { same_boot: false, ..joining(Sst::Mariabackup, Some(position(3))) };
+        assert_eq!(look(&dark), Look::Recover, "what was copied would not be in place");
+    }
+
+    /// One thing that a transfer does to the data directory.
+    type Act = fn(&Path) -> io::Result<()>;
+
+    fn witness_of(data: &Path) -> std::path::PathBuf {
+        let names = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+        let is_witness = |path: &std::path::PathBuf| path.to_string_lossy().contains("~joining-");
+        names.into_iter().find(is_witness).unwrap()
+    }
+
+    /// As the scripts of MariaDB 10.11.19 do it, with rsync 3.5.
+    #[test]
+    fn a_join_that_dies_anywhere_leaves_the_whole_data_or_none_that_counts() {
+        let mariabackup: &[Act] = &[
+            |data| std::fs::write(data.join("sst_in_progress"), ""),
+            |data| std::fs::create_dir(data.join(TRANSFER_FOLDER)),
+            |data| std::fs::write(data.join(TRANSFER_FOLDER).join("ibdata1"), "new"),
+            |data| std::fs::remove_file(data.join("ibdata1")),
+            |data| std::fs::remove_dir(witness_of(data)),
+            |data| std::fs::rename(data.join(TRANSFER_FOLDER).join("ibdata1"), data.join("ibdata1")),
+            |data| std::fs::remove_dir(data.join(TRANSFER_FOLDER)),
+            |data| std::fs::remove_file(data.join("sst_in_progress")),
+        ];
+        let rsync: &[Act] = &[
+            |data| std::fs::write(data.join("sst_in_progress"), ""),
+            |data| std::fs::remove_dir(witness_of(data)),
+            |data| std::fs::write(data.join("ibdata1"), "neold"),
+            |data| std::fs::write(data.join("ibdata1"), "new"),
+            |data| std::fs::remove_file(data.join("sst_in_progress")),
+        ];
+        // Only what was missed is applied, by the storage engine: what it notes is whole at each moment.
+        let ist: &[Act] = &[
+            |data| std::fs::write(data.join("sst_in_progress"), ""),
+            |data| std::fs::remove_file(data.join("sst_in_progress")),
+            |data| std::fs::write(data.join("ibdata1"), "old and more"),
+        ];
+        for (sst, acts, replaces) in [
+            (Sst::Mariabackup, mariabackup, true),
+            (Sst::Rsync, rsync, true),
+            (Sst::Mariabackup, ist, false),
+            (Sst::Rsync, ist, false),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let volume = Volume::open(root.path()).unwrap();
+            volume.write_data("ibdata1", "old").unwrap();
+            volume.begin_joining(sst, Some(position(3))).unwrap();
+            let mut unusable = 0;
+            for act in acts {
+                act(volume.data()).unwrap();
+                let counts = look(&signs(&volume).unwrap()) == Look::Recover;
+                let held = std::fs::read_to_string(volume.data().join("ibdata1")).unwrap_or_default();
+                assert!(!counts || held.starts_with("old"), "{sst:?}: {held}");
+                unusable += usize::from(!counts);
+            }
+            assert_eq!(unusable > 0, replaces, "{sst:?}");
+            // All of it is there, and may not be on the disk yet.
+            assert_eq!(look(&signs(&volume).unwrap()) == Look::Recover, !replaces, "{sst:?}");
+            volume.end_joining().unwrap();
+            assert_eq!(look(&signs(&volume).unwrap()), Look::Recover);
+        }
     }
 
     #[test]

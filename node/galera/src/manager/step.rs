@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::server::config::{Config, cluster_address};
 use crate::server::sql::Sql;
 use crate::server::{self, Children, Ended, InstallError, Recovery, Server, SpawnError};
-use crate::volume::{Identity, Joining, Volume, VolumeError};
+use crate::volume::{Identity, Volume, VolumeError};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
@@ -142,7 +142,7 @@ fn prepare(volume: &Volume, start: &Start, sst: quartet_client::galera::Sst) -> 
         }
         Start::Join(Join { from, .. }) => {
             // First of all: from here on the data may be replaced at any moment.
-            volume.begin_joining(Joining { sst, from: *from })?;
+            volume.begin_joining(sst, *from)?;
             match from {
                 Some(position) => volume.write_data(SAVED, &saved::write(position.cluster, false)),
                 None => volume.remove_data(SAVED),
