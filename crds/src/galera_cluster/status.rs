@@ -127,7 +127,8 @@ pub enum MemberState {
     Examining,
     /// No server runs: waits for a Primary component to join, or for leave to form one.
     Waiting,
-    /// Its data cannot be begun with: replaced by a transfer once there is a Primary component.
+    /// Its data counts for nothing: replaced by a transfer once there is a Primary component. Where it has a position all
+    /// the same, `spec.recovery.bootstrapFrom` can begin from it.
     Unusable,
     /// Makes the first database.
     Initialising,

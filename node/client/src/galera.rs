@@ -65,8 +65,9 @@ pub enum MemberState {
     Examining,
     /// No server runs; the position is known. Waits for a Primary component to join, or for a grant.
     Waiting,
-    /// No server runs, and none may begin with this data: an interrupted transfer, or no history. It can only be
-    /// replaced by a transfer from a member that is Synced.
+    /// No server runs, and the data counts for nothing: an interrupted transfer, no history, or one that Galera has marked
+    /// as inconsistent. It is replaced by a transfer from a member that is Synced. A position is told only of the last
+    /// kind, whose files are whole: a human's word may begin a new history with it.
     Unusable,
     /// Makes the first database.
     Initialising,
@@ -131,7 +132,7 @@ pub struct MemberReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Recovered from the data when no server runs; the last committed one of the server that does. None while
-    /// there is no data, or it is not known.
+    /// there is no data that anything could be begun with, or it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -89,8 +89,8 @@ pub enum Phase {
     Busy,
     Empty,
     Stopped(Position),
-    /// The data counts for nothing.
-    Unusable,
+    /// The data counts for nothing. So far has it come, where a human's word may make it count.
+    Unusable(Option<Position>),
     Running(Link),
 }
 
@@ -214,15 +214,11 @@ pub fn decide(view: &View) -> Action {
         _ if view.stopping => Action::Stop,
         // Those who are Primary hold everything: what cannot be read is replaced by it.
         Phase::Unreadable(known) if view.peers.iter().any(|peer| peer.primary().is_some()) => {
-            let elsewhere: Vec<Position> = joinable(view).filter_map(|(_, report)| report.position).collect();
-            match known.map(|known| belongs(view, known, &elsewhere)) {
-                None | Some(Ok(_)) => start(view, None),
-                // Only a human overwrites another history, be it readable or not.
-                Some(Err(_)) => examine(view),
-            }
+            if is_somebodys(view, known).is_none() { start(view, None) } else { examine(view) }
         }
         Phase::Unexamined | Phase::Unreadable(_) => examine(view),
-        Phase::Empty | Phase::Unusable => start(view, None),
+        Phase::Empty => start(view, None),
+        Phase::Unusable(known) => is_somebodys(view, known).map_or_else(|| start(view, None), Action::Wait),
         Phase::Stopped(position) => start(view, Some(position)),
         Phase::Running(link) => run(view, link),
     }
@@ -237,7 +233,9 @@ fn start(view: &View, from: Option<Position>) -> Action {
         return match (view.phase, view.granted) {
             (Phase::Empty, Some(Leave::GoOn)) => Action::Found,
             (Phase::Stopped(position), Some(Leave::GoOn)) => Action::Bootstrap(position),
-            (Phase::Stopped(from), Some(Leave::Begin(history))) => Action::Begin { history, from },
+            (Phase::Stopped(from) | Phase::Unusable(Some(from)), Some(Leave::Begin(history))) => {
+                Action::Begin { history, from }
+            }
             _ => Action::Wait(Waiting::Grant),
         };
     }
@@ -290,6 +288,12 @@ fn belongs(view: &View, own: Position, elsewhere: &[Position]) -> Result<Option<
         }
         _ => Err(Waiting::Foreign(history)),
     }
+}
+
+/// Only a human overwrites another history, be it readable or not, and whatever it is worth.
+fn is_somebodys(view: &View, known: Option<Position>) -> Option<Waiting> {
+    let elsewhere: Vec<Position> = joinable(view).filter_map(|(_, report)| report.position).collect();
+    belongs(view, known?, &elsewhere).err()
 }
 
 /// The lowest ordinal takes the writes of those who want a single writer: it gives its data last. One that gives
@@ -466,7 +470,7 @@ pub enum Refused {
     HoldsData,
     #[error("this member cannot form a Primary component now")]
     State,
-    #[error("a new history is begun only from data that no server runs with")]
+    #[error("a new history is begun only from whole data that no server runs with")]
     NewHistory,
     #[error("member {0} is part of a Primary component")]
     PrimaryVisible(u16),
@@ -498,7 +502,7 @@ pub fn accept(grant: &Bootstrap, own: Own, phase: Phase, peers: &[Peer]) -> Resu
     let running = matches!(phase, Phase::Running(_));
     // Its id is to be the history's, which must be nobody's yet.
     let usable = !grant.operation.is_nil() && grant.position.is_some_and(|at| at.cluster != grant.operation);
-    if grant.new_history && !(usable && matches!(phase, Phase::Stopped(_))) {
+    if grant.new_history && !(usable && matches!(phase, Phase::Stopped(_) | Phase::Unusable(Some(_)))) {
         return Err(Refused::NewHistory);
     }
     if let Some(operation) = own.granted.filter(|operation| *operation != grant.operation && !running) {
@@ -509,6 +513,7 @@ pub fn accept(grant: &Bootstrap, own: Own, phase: Phase, peers: &[Peer]) -> Resu
         Phase::Stopped(position) | Phase::Running(Link::NonPrimary { position: Some(position), .. }) => {
             Some(position)
         }
+        Phase::Unusable(Some(position)) if grant.new_history => Some(position),
         Phase::Running(Link::NonPrimary { position: None, .. }) => return Err(Refused::Position(None)),
         _ => return Err(Refused::State),
     };

@@ -58,6 +58,8 @@ pub(crate) enum Data {
     At(Point),
     /// A transfer was interrupted.
     Torn,
+    /// Galera has marked it as inconsistent with the others'.
+    GivenUp(Point),
 }
 
 /// A manager, and its server.

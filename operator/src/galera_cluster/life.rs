@@ -174,6 +174,29 @@ fn nothing_begins_from_less_than_was_seen_and_a_human_can_say_otherwise() {
 }
 
 #[test]
+fn what_galera_gave_up_on_all_members_is_begun_from_by_a_humans_word_alone() {
+    let mut cluster = cluster().settled();
+    cluster.flush();
+    cluster.kill_all();
+    for ordinal in 0..3 {
+        let point = cluster.point(ordinal).unwrap();
+        cluster.put(ordinal, Data::GivenUp(point.at(point.seqno() + 1000 * u64::from(ordinal))));
+    }
+    let formed = cluster.own.formed;
+    let plan = cluster.until(Reason::DataLost);
+    let offer = cluster.position(2).unwrap().to_string();
+    assert!(plan.message.contains(&offer) && plan.message.contains("bootstrapFrom"), "{plan}");
+    let seen = cluster.status().highest_seqno;
+    cluster.rounds(30);
+    assert_eq!(cluster.status().highest_seqno, seen, "nothing of it counts");
+    assert_eq!(cluster.own.formed, formed);
+    order(&mut cluster, 2);
+    cluster.settle();
+    assert!(cluster.is_of(3));
+    assert_eq!(cluster.status().begun_from, Some(offer));
+}
+
+#[test]
 fn what_a_human_gave_up_is_never_begun_from_nor_joined_with() {
     for rounds in 0..12 {
         for crash_first in [true, false] {

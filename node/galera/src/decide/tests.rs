@@ -44,6 +44,7 @@ fn peers_of(ordinal: u16) -> Vec<Peer> {
         None,
         Some(report(ordinal, MemberState::Empty, false, None)),
         Some(report(ordinal, MemberState::Unusable, false, None)),
+        Some(report(ordinal, MemberState::Unusable, false, Some(at(OURS, 9)))),
         Some(report(ordinal, MemberState::Waiting, false, Some(at(OURS, 5)))),
         Some(report(ordinal, MemberState::Waiting, false, Some(at(OURS, 9)))),
         Some(report(ordinal, MemberState::Waiting, false, Some(at(OTHERS, 3)))),
@@ -84,8 +85,11 @@ fn phases() -> Vec<Phase> {
     let held = [at(OURS, 5), at(OURS, 6), at(OTHERS, 5)];
     let stopped = held.map(Phase::Stopped);
     let unreadable = held.map(|held| Phase::Unreadable(Some(held)));
-    let still = [Phase::Unexamined, Phase::Unreadable(None), Phase::Busy, Phase::Empty, Phase::Unusable];
-    still.into_iter().chain(stopped).chain(unreadable).chain(links.map(Phase::Running)).collect()
+    let unusable = held.map(|held| Phase::Unusable(Some(held)));
+    let still =
+        [Phase::Unexamined, Phase::Unreadable(None), Phase::Busy, Phase::Empty, Phase::Unusable(None)];
+    let held = stopped.into_iter().chain(unreadable).chain(unusable);
+    still.into_iter().chain(held).chain(links.map(Phase::Running)).collect()
 }
 
 /// What a server in that phase may have on its disk of what it has received.
@@ -167,7 +171,7 @@ fn a_primary_component_is_formed_by_a_grant_alone_and_never_beside_one_that_is_s
             }
             (Action::Bootstrap(from), Phase::Stopped(own)) => assert_eq!((*from, leave), (own, Leave::GoOn)),
             // A new history is begun only by a server that does not run, and from what it holds.
-            (Action::Begin { history, from }, Phase::Stopped(own)) => {
+            (Action::Begin { history, from }, Phase::Stopped(own) | Phase::Unusable(Some(own))) => {
                 assert_eq!((*from, leave), (own, Leave::Begin(*history)));
             }
             other => panic!("{other:?}"),
@@ -193,7 +197,7 @@ fn a_server_joins_only_who_is_seen_to_be_primary_and_with_a_history_that_is_its_
             );
             let own = match view.phase {
                 Phase::Stopped(own) => Some(own),
-                Phase::Unreadable(known) => known,
+                Phase::Unreadable(known) | Phase::Unusable(known) => known,
                 _ => None,
             };
             if let (Some(own), Some(theirs)) = (own, report.and_then(|report| report.position)) {
@@ -201,7 +205,7 @@ fn a_server_joins_only_who_is_seen_to_be_primary_and_with_a_history_that_is_its_
             }
         }
         match view.phase {
-            Phase::Empty | Phase::Unusable | Phase::Unreadable(_) => assert_eq!(join.from, None),
+            Phase::Empty | Phase::Unusable(_) | Phase::Unreadable(_) => assert_eq!(join.from, None),
             Phase::Stopped(own) => assert_eq!(join.from, Some(own)),
             other => panic!("{other:?}"),
         }
@@ -221,8 +225,10 @@ fn whoever_can_join_does_once_the_pause_is_over() {
             peer.report.as_ref().and_then(|report| report.position).is_none_or(|at| at.cluster == OURS)
         });
         let could = match view.phase {
-            Phase::Empty | Phase::Unusable | Phase::Unreadable(None) => true,
-            Phase::Stopped(own) | Phase::Unreadable(Some(own)) => own.cluster == OURS && ours,
+            Phase::Empty | Phase::Unusable(None) | Phase::Unreadable(None) => true,
+            Phase::Stopped(own) | Phase::Unreadable(Some(own)) | Phase::Unusable(Some(own)) => {
+                own.cluster == OURS && ours
+            }
             _ => false,
         };
         if could && reachable && !view.stopping {
@@ -622,11 +628,14 @@ fn a_grant_holds_for_exactly_what_it_names_and_while_no_primary_component_is_see
                     let position = match phase {
                         Phase::Empty => None,
                         Phase::Stopped(own) => Some(own),
+                        // Only by a human's word.
+                        Phase::Unusable(own) if grant.new_history => own,
                         Phase::Running(Link::NonPrimary { position, .. }) => position,
                         other => panic!("taken while {other:?}"),
                     };
                     assert_eq!(grant.position, position);
-                    assert!(!grant.new_history || matches!(phase, Phase::Stopped(_)), "{phase:?}");
+                    let held = matches!(phase, Phase::Stopped(_) | Phase::Unusable(Some(_)));
+                    assert!(!grant.new_history || held, "{phase:?}");
                     // What was granted before may still take effect, but for a server that runs on.
                     assert!(granted.is_none() || matches!(phase, Phase::Running(_)));
                 }
@@ -648,9 +657,14 @@ fn a_new_history_is_begun_under_a_name_of_its_own_from_data_that_is_there() {
     };
     let here = Some(at(OURS, 5));
     let stopped = Phase::Stopped(at(OURS, 5));
-    assert_eq!(accept(&grant(OPERATION, here), own, stopped, &[]), Ok(()));
+    for whole in [stopped, Phase::Unusable(here)] {
+        assert_eq!(accept(&grant(OPERATION, here), own, whole, &[]), Ok(()));
+        let gone_on = Bootstrap { new_history: false, ..grant(OPERATION, here) };
+        assert_eq!(accept(&gone_on, own, whole, &[]).is_ok(), whole == stopped);
+    }
     for (operation, position, phase) in [
         (OPERATION, None, Phase::Empty),
+        (OPERATION, here, Phase::Unusable(None)),
         (OURS, here, stopped),
         (Uuid::nil(), here, stopped),
         (OPERATION, here, Phase::Running(Link::NonPrimary { position: here, for_at_least: LONG })),
@@ -663,7 +677,10 @@ fn a_new_history_is_begun_under_a_name_of_its_own_from_data_that_is_there() {
 fn who_holds_no_more_than_what_a_history_was_begun_from_is_replaced_by_it_and_whoever_holds_more_is_not() {
     let (mut replaced, mut beyond) = (0, 0);
     for_each_view(|view, before| {
-        let (Phase::Stopped(held) | Phase::Unreadable(Some(held))) = view.phase else { return };
+        let (Phase::Stopped(held) | Phase::Unreadable(Some(held)) | Phase::Unusable(Some(held))) = view.phase
+        else {
+            return;
+        };
         let action = decide(&View { begun_from: Some(BEGUN), ..view.clone() });
         let theirs: BTreeSet<Uuid> =
             view.peers.iter().filter_map(|peer| Some(peer.primary()?.position?.cluster)).collect();
@@ -671,7 +688,7 @@ fn who_holds_no_more_than_what_a_history_was_begun_from_is_replaced_by_it_and_wh
             assert_eq!(action, before, "it is about another history: {view:?}");
             return;
         }
-        let stopped = matches!(view.phase, Phase::Stopped(_));
+        let stopped = matches!(view.phase, Phase::Stopped(_) | Phase::Unusable(_));
         match action {
             Action::Join(join) => {
                 assert_eq!((join.from, held.seqno <= BEGUN.position.seqno), (None, true), "{view:?}");

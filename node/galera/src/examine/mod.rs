@@ -22,8 +22,12 @@ pub enum Found {
         position: Position,
         doubt: Option<String>,
     },
-    /// The data counts for nothing; why, for a human.
-    Unusable(String),
+    /// The data counts for nothing; why, for a human. `position`: of data that is whole, and that only a human's word can
+    /// make count.
+    Unusable {
+        why: String,
+        position: Option<Position>,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +61,15 @@ struct Signs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Recover,
+    /// The same, and what comes of it counts for nothing.
+    GivenUp,
     Unusable(&'static str),
 }
 
 const INTERRUPTED: &str =
     "a transfer of data was interrupted: what it has left is neither the old nor the new state";
-const GIVEN_UP: &str = "Galera has marked this data as inconsistent with the others'";
+const GIVEN_UP: &str =
+    "Galera has marked this data: it is inconsistent with the others', or could not be brought up to date";
 const NO_TABLESPACE: &str = "the data directory holds files, but not those of the storage engine";
 
 fn look(signs: &Signs) -> Look {
@@ -79,14 +86,12 @@ fn look(signs: &Signs) -> Look {
     if replaced {
         return Look::Unusable(INTERRUPTED);
     }
-    if signs.saved.and_then(|saved| saved.cluster).is_some_and(|cluster| cluster.is_nil()) && !signs.founding
-    {
-        return Look::Unusable(GIVEN_UP);
-    }
+    // A storage engine that is asked for its position there makes a new database.
     if !signs.system_tablespace && !signs.founding {
         return Look::Unusable(NO_TABLESPACE);
     }
-    Look::Recover
+    let given_up = signs.saved.and_then(|saved| saved.cluster).is_some_and(|cluster| cluster.is_nil());
+    if given_up && !signs.founding { Look::GivenUp } else { Look::Recover }
 }
 
 /// What Galera's file claims beyond what the storage engine knows.
@@ -114,10 +119,19 @@ pub async fn examine(volume: &Volume, recovery: &Recovery) -> Result<Found, Exam
         return Ok(Found::Empty);
     }
     let signs = signs(volume)?;
-    if let Look::Unusable(why) = look(&signs) {
-        return Ok(Found::Unusable(why.into()));
+    match look(&signs) {
+        Look::Recover => judge(volume, &signs, recovery.run().await),
+        Look::GivenUp => Ok(given_up(recovery.run().await)),
+        Look::Unusable(why) => Ok(Found::Unusable { why: why.into(), position: None }),
     }
-    judge(volume, &signs, recovery.run().await)
+}
+
+/// A transaction failed here and not on the others, or the other way round; or what was missed did not arrive, of which
+/// Galera leaves the same mark. The storage engine knows nothing of that: what it says makes the data count only for a
+/// human, and where it fails nothing of worth is lost.
+fn given_up(recovered: Recovered) -> Found {
+    let position = recovered.ok().and_then(Result::ok);
+    Found::Unusable { why: GIVEN_UP.into(), position }
 }
 
 fn judge(volume: &Volume, signs: &Signs, recovered: Recovered) -> Result<Found, ExamineError> {
@@ -134,7 +148,7 @@ fn judge(volume: &Volume, signs: &Signs, recovered: Recovered) -> Result<Found, 
             volume.end_founding()?;
             Ok(Found::Empty)
         }
-        Ok(Err(none)) => Ok(Found::Unusable(none.to_string())),
+        Ok(Err(none)) => Ok(Found::Unusable { why: none.to_string(), position: None }),
         Err(error) => Err(error.into()),
     }
 }
@@ -288,13 +302,30 @@ mod tests {
                 safe_to_bootstrap: true,
             })
         };
-        assert_eq!(look(&Signs { saved: saved(0, -1), ..sound() }), Look::Unusable(GIVEN_UP));
+        let marked = Signs { saved: saved(0, -1), ..sound() };
+        assert_eq!(look(&marked), Look::GivenUp);
+        assert_eq!(look(&Signs { system_tablespace: false, ..marked }), Look::Unusable(NO_TABLESPACE));
+        // Half of a transfer is no human's to begin from, whatever else it is.
+        let torn = Signs { witness: false, saved: saved(0, -1), ..joining(Sst::Rsync, Some(position(3))) };
+        assert_eq!(look(&torn), Look::Unusable(INTERRUPTED));
         assert_eq!(look(&Signs { saved: saved(8, 99), ..sound() }), Look::Recover);
         assert!(doubt(saved(8, -1), position(5)).unwrap().contains("another history"));
         assert!(doubt(saved(7, 9), position(5)).unwrap().contains("claims seqno 9"));
         for sound in [None, saved(7, 5), saved(7, -1)] {
             assert_eq!(doubt(sound, position(5)), None);
         }
+    }
+
+    #[test]
+    fn of_data_that_galera_gave_up_the_position_is_told_and_a_failed_recovery_does_not_keep_it() {
+        let told = |recovered| match given_up(recovered) {
+            Found::Unusable { why, position } if why == GIVEN_UP => position,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(Ok(Ok(position(5)))), Some(position(5)));
+        assert_eq!(told(Ok(Err(NoHistory("none".into())))), None);
+        let failed = RecoveryError::Failed { how: String::new(), errors: String::new(), corrupt: true };
+        assert_eq!(told(Err(failed)), None);
     }
 
     #[test]

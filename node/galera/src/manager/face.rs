@@ -199,7 +199,7 @@ impl Manager {
             State::Unreadable => MemberState::Failed,
             State::Unexamined | State::Settling | State::Examining => MemberState::Examining,
             State::Empty => MemberState::Empty,
-            State::Unusable(_) => MemberState::Unusable,
+            State::Unusable { .. } => MemberState::Unusable,
             State::Stopped { .. } if gives_up => MemberState::Failed,
             // Leave is of no use to it for now: others who hold the same may be given it.
             State::Stopped { .. } if self.grants_in_vain >= FAILURES && now < self.not_before => {
@@ -244,7 +244,7 @@ impl Manager {
 
     fn message(&self, state: MemberState, silent: Option<String>) -> Option<String> {
         let found = match &self.state {
-            State::Unusable(why) => Some(why.clone()),
+            State::Unusable { why, .. } => Some(why.clone()),
             State::Stopped { doubt, .. } => doubt.clone(),
             _ => None,
         };

@@ -246,9 +246,10 @@ impl Manager {
                 self.known = Some(position);
                 State::Stopped { position, doubt }
             }
-            Found::Unusable(why) => {
-                tracing::warn!(why, "the data counts for nothing");
-                State::Unusable(why)
+            Found::Unusable { why, position } => {
+                tracing::warn!(why, ?position, "the data counts for nothing");
+                self.known = position;
+                State::Unusable { why, position }
             }
         };
         self.pause(self.failures);

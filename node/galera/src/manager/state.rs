@@ -20,7 +20,11 @@ pub(super) enum State {
         position: Position,
         doubt: Option<String>,
     },
-    Unusable(String),
+    /// `position`: where a human's word may make it count.
+    Unusable {
+        why: String,
+        position: Option<Position>,
+    },
     /// The volume is prepared, and the server is about to be started.
     Starting {
         founding: bool,
@@ -37,7 +41,7 @@ impl State {
             Self::Settling | Self::Examining | Self::Starting { .. } => Phase::Busy,
             Self::Empty => Phase::Empty,
             Self::Stopped { position, .. } => Phase::Stopped(*position),
-            Self::Unusable(_) => Phase::Unusable,
+            Self::Unusable { position, .. } => Phase::Unusable(*position),
             Self::Running(life) => Phase::Running(life.link(now)),
         }
     }
@@ -59,6 +63,7 @@ impl State {
     pub(super) fn position(&self, now: Instant) -> Option<Position> {
         match self {
             Self::Stopped { position, .. } => Some(*position),
+            Self::Unusable { position, .. } => *position,
             Self::Running(life) => life.position(now),
             _ => None,
         }

@@ -43,7 +43,10 @@ fn highest(world: &World<'_>, before: &GaleraClusterStatus) -> Option<i64> {
         let position = report.position.filter(|position| position.cluster == cluster)?;
         i64::try_from(position.seqno).ok()
     };
-    let recovered = world.seen.reports().filter(|report| report.server.is_none()).filter_map(now);
+    // What Galera has marked as inconsistent is no part of the history.
+    let counts =
+        |report: &&MemberReport| report.server.is_none() && report.state != galera::MemberState::Unusable;
+    let recovered = world.seen.reports().filter(counts).filter_map(now);
     let written = before.positions_at.as_ref().map_or(i64::MAX, |at| at.0.as_second());
     let is_old = world.given.now.as_second() >= written.saturating_add(ON_DISK_SECONDS);
     let lasted = before.members.iter().filter(|_| is_old).filter_map(|member| {

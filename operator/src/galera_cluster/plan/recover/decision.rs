@@ -90,7 +90,7 @@ fn ordered(evidence: &Evidence<'_>) -> Option<Decision> {
     let (ordinal, position) = evidence.order?;
     let told = evidence.told().find(|(other, _)| *other == ordinal).map(|(_, told)| told)?;
     let running = evidence.those(runs);
-    (may_begin(told) && told.position == Some(position)).then_some(Decision::Begin {
+    (may_be_begun_from(told) && told.position == Some(position)).then_some(Decision::Begin {
         ordinal,
         position,
         running,
@@ -112,6 +112,11 @@ fn runs(told: &Told) -> bool {
 /// Its server could form a Primary component now.
 fn may_begin(told: &Told) -> bool {
     matches!(told.state, MemberState::Waiting | MemberState::NonPrimary)
+}
+
+/// The same, or its data is whole and counts for nothing but by a human's word: only then is its position told.
+fn may_be_begun_from(told: &Told) -> bool {
+    may_begin(told) || (told.state == MemberState::Unusable && told.position.is_some())
 }
 
 /// Nothing is recorded: the cluster is new, or its resource is.
@@ -137,9 +142,10 @@ fn found(evidence: &Evidence<'_>) -> Decision {
     let stuck = evidence.those(|told| matches!(told.state, MemberState::Failed | MemberState::Unusable));
     if !stuck.is_empty() {
         let message = format!(
-            "No server can begin from the volumes of {}{}: delete the claims and pods if what is on them is of no worth.",
+            "No server can begin from the volumes of {}{}: delete the claims and pods if what is on them is of no worth.{}",
             evidence.names(&stuck),
-            evidence.messages(&stuck)
+            evidence.messages(&stuck),
+            evidence.offers()
         );
         return Decision::Refuse { reason: Reason::MemberBlocked, message };
     }
@@ -298,6 +304,7 @@ fn lost(evidence: &Evidence<'_>, cluster: Uuid, best: (u16, Position), highest: 
 fn nothing_left(evidence: &Evidence<'_>, cluster: Uuid) -> Decision {
     let foreign: Vec<u16> = evidence
         .told()
+        .filter(|(_, told)| told.state != MemberState::Unusable)
         .filter(|(_, told)| told.position.is_some_and(|position| position.cluster != cluster))
         .map(|(ordinal, _)| ordinal)
         .collect();
@@ -314,9 +321,10 @@ fn nothing_left(evidence: &Evidence<'_>, cluster: Uuid) -> Decision {
     };
     let message = format!(
         "No volume of {} holds data of {cluster} that a server could begin with{}. Nothing is founded in its place: bring \
-         the volumes back, or delete the resource and create it anew to begin without data.{what}",
+         the volumes back, or delete the resource and create it anew to begin without data.{what}{}",
         evidence.names(&all),
         evidence.messages(&all),
+        evidence.offers()
     );
     Decision::Refuse { reason, message }
 }
@@ -331,6 +339,7 @@ fn instead(evidence: &Evidence<'_>, best: Option<(u16, Position)>) -> String {
         ),
         None => "No member that answers holds data to begin from.".to_owned(),
     };
+    text.push_str(&evidence.offers());
     if let Some((ordinal, position)) = evidence.order {
         let told = evidence.told().find(|(other, _)| *other == ordinal).and_then(|(_, told)| told.position);
         let now = told.map_or_else(|| "has told no position".to_owned(), |now| format!("is at {now}"));
@@ -371,12 +380,28 @@ impl Evidence<'_> {
     /// Members that can give back nothing of this history.
     fn without(&self, cluster: Uuid) -> Vec<u16> {
         let holds = |account: &Account| match account {
-            Account::Told(told) => told.position.is_some_and(|position| position.cluster == cluster),
+            Account::Told(told) => {
+                told.state != MemberState::Unusable
+                    && told.position.is_some_and(|position| position.cluster == cluster)
+            }
             Account::Silent(_) => true,
             Account::NoVolume => false,
         };
         let accounts = (0_u16..).zip(&self.accounts);
         accounts.filter(|(_, account)| !holds(account)).map(|(ordinal, _)| ordinal).collect()
+    }
+
+    /// Data that counts for nothing, and is whole: what a human may do about it, as a sentence. Empty where there is none.
+    fn offers(&self) -> String {
+        let offered = self.told().filter(|(_, told)| told.state == MemberState::Unusable);
+        let held = offered
+            .filter_map(|(ordinal, told)| Some(format!("{} at {}", self.member(ordinal), told.position?)));
+        let held: Vec<String> = held.collect();
+        if held.is_empty() {
+            return String::new();
+        }
+        let held = list(held);
+        format!(" Whole, but not trusted: {held}; only spec.recovery.bootstrapFrom can begin from that.")
     }
 
     /// Why those that are silent are, as far as it is known.

@@ -41,6 +41,8 @@ fn accounts() -> Vec<Account> {
     for state in [Empty, Examining, Initialising, Unusable, Joining, Stopping] {
         all.push(told(state, None));
     }
+    // One that is unusable tells its position where Galera has marked it as inconsistent.
+    all.extend(positions.map(|position| told(Unusable, position)));
     for state in [Waiting, NonPrimary, Failed] {
         all.push(told(state, None));
         all.extend(positions.map(|position| told(state, position)));
@@ -80,7 +82,8 @@ fn report(account: &Account) -> Option<&Told> {
 
 /// What this member holds of our history, as far as anybody knows.
 fn ours(account: &Account) -> Option<u64> {
-    report(account)?.position.filter(|position| position.cluster == OURS).map(|position| position.seqno)
+    let told = report(account).filter(|told| told.state != MemberState::Unusable)?;
+    told.position.filter(|position| position.cluster == OURS).map(|position| position.seqno)
 }
 
 #[test]
@@ -270,6 +273,26 @@ fn what_is_missing_is_counted_and_the_way_out_is_told() {
     }
 }
 
+/// It is never begun from by itself, and who reads the status is told that it is there.
+#[test]
+fn data_that_galera_gave_up_on_all_members_is_offered_to_a_human() {
+    let given_up = |seqno| told(MemberState::Unusable, Some(at(OURS, seqno)));
+    let torn = told(MemberState::Unusable, None);
+    for recorded in [Some(OURS), None] {
+        let refused = decide(&evidence(&[given_up(99), torn.clone(), given_up(98)], recorded, Some(95)));
+        let Decision::Refuse { message, .. } = refused else { panic!("{refused:?}") };
+        let offer = "shop-0 at 00000000-0000-0000-0000-00000000000a:99 and shop-2 at";
+        assert!(message.contains(offer) && message.contains("bootstrapFrom"), "{message}");
+        let none = decide(&evidence(&[torn.clone(), torn.clone(), torn.clone()], recorded, Some(95)));
+        let Decision::Refuse { message, .. } = none else { panic!("{none:?}") };
+        assert!(!message.contains("bootstrapFrom"), "{message}");
+    }
+    // Sound data counts, however far the other has come.
+    let waiting = told(MemberState::Waiting, Some(at(OURS, 96)));
+    let chosen = decide(&evidence(&[given_up(99), waiting, torn], Some(OURS), Some(95)));
+    assert_eq!(chosen, Decision::Grant { ordinal: 1, position: Some(at(OURS, 96)) });
+}
+
 #[test]
 fn a_server_that_fails_is_not_passed_over_while_it_may_hold_more() {
     let waiting = told(MemberState::Waiting, Some(at(OURS, 100)));
@@ -294,7 +317,10 @@ fn a_humans_word_holds_for_one_member_at_one_position() {
             let decision = decide(&evidence);
             let fits = report(&accounts[1]).is_some_and(|told| {
                 told.position == Some(position)
-                    && matches!(told.state, MemberState::Waiting | MemberState::NonPrimary)
+                    && matches!(
+                        told.state,
+                        MemberState::Waiting | MemberState::NonPrimary | MemberState::Unusable
+                    )
             });
             let runs = |account: &Account| {
                 use MemberState::{Initialising, Joining, NonPrimary, Stopping};

@@ -57,10 +57,11 @@ struct Stage {
 type Member = Option<(MemberState, Option<Position>)>;
 
 /// None: it is silent.
-const MEMBERS: [Member; 10] = [
+const MEMBERS: [Member; 11] = [
     None,
     Some((MemberState::Empty, None)),
     Some((MemberState::Unusable, None)),
+    Some((MemberState::Unusable, Some(at(OURS, HIGHEST)))),
     Some((MemberState::Waiting, Some(at(OURS, HIGHEST - 1)))),
     Some((MemberState::Waiting, Some(at(OURS, HIGHEST)))),
     Some((MemberState::Waiting, Some(at(FOREIGN, HIGHEST + 1)))),
@@ -173,7 +174,8 @@ fn is_out(recorded: Recorded, member: Member) -> bool {
     match member {
         None => true,
         Some((state, position)) => {
-            let begins = matches!(state, MemberState::Empty | MemberState::Waiting | MemberState::NonPrimary);
+            let begins = matches!(state, MemberState::Empty | MemberState::Waiting | MemberState::NonPrimary)
+                || (state == MemberState::Unusable && recorded.kind == OperationKind::NewHistory);
             recorded.life == Life::Same && (recorded.granted || (begins && position == recorded.position))
         }
     }
@@ -210,7 +212,7 @@ fn check(
     assert!(others().all(|(state, _)| !state.is_primary()), "{what}");
     if leave.new_history {
         assert_eq!(order, Some((ordinal, position.unwrap())), "{what}");
-        assert!(member == MemberState::Waiting, "{what}");
+        assert!(matches!(member, MemberState::Waiting | MemberState::Unusable), "{what}");
         assert!(others().all(|(state, _)| *state != MemberState::NonPrimary), "{what}");
     } else {
         assert!(members.iter().all(Option::is_some), "{what}");
