@@ -177,8 +177,12 @@ pub struct SchemaFault {
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each looked at by itself")]
 pub struct PeerReport {
-    /// Unique for each GaleraCluster that ever was; another one's is not a peer.
+    /// Unique for each GaleraCluster that ever was, as the settings have it now; another one's is not a peer.
     pub cluster_name: String,
+    /// `wsrep_cluster_name` that its server was started with: it is another one where the resource has been made anew
+    /// beside servers that run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_name: Option<String>,
     pub ordinal: u16,
     /// As in [`MemberReport`].
     pub run: Uuid,

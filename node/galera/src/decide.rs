@@ -176,6 +176,8 @@ pub struct Join {
     pub donors: Vec<u16>,
     /// None: everything has to be transferred.
     pub from: Option<Position>,
+    /// Name of the group that they are, where they tell it.
+    pub group: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,7 +260,8 @@ fn start(view: &View, from: Option<Position>) -> Action {
     if !view.may_start {
         return Action::Wait(Waiting::Pause);
     }
-    Action::Join(Join { addresses, donors: donors(&primaries), from })
+    let group = primaries.iter().find_map(|(_, report)| report.group_name.clone());
+    Action::Join(Join { addresses, donors: donors(&primaries), from, group })
 }
 
 /// An address at which a group counts a server that is dead: this member's own, whose end has not been noticed yet, or

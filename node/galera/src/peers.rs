@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use quartet_client::galera::{CHECK_PORT, PeerReport};
+use quartet_client::galera::{CHECK_PORT, PeerReport, Settings};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::decide::{Dead, Peer, Proof};
-use crate::server::config::GROUP_PORT;
+use crate::server::config::{GROUP_PORT, is_group_name};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const ANSWER_WITHIN: Duration = Duration::from_millis(800);
@@ -111,12 +111,13 @@ pub struct Peers {
     http: reqwest::Client,
     seen: Arc<Mutex<BTreeMap<u16, Seen>>>,
     tasks: Arc<Mutex<BTreeMap<u16, (String, AbortHandle)>>>,
-    /// Another cluster's members may get an address that was a peer's.
-    cluster_name: String,
+    /// As the settings have it now: what the others say of themselves comes from there, too. Another cluster's members
+    /// may get an address that was a peer's.
+    cluster_name: Arc<Mutex<String>>,
 }
 
 impl Peers {
-    pub fn new(ordinal: u16, cluster_name: &str) -> Result<Self, reqwest::Error> {
+    pub fn new(ordinal: u16) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .timeout(ANSWER_WITHIN)
             .connect_timeout(CONNECT_WITHIN)
@@ -124,12 +125,14 @@ impl Peers {
             .pool_max_idle_per_host(1)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let (seen, tasks) = (Arc::default(), Arc::default());
-        Ok(Self { ordinal, http, seen, tasks, cluster_name: cluster_name.to_owned() })
+        let (seen, tasks, cluster_name) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { ordinal, http, seen, tasks, cluster_name })
     }
 
-    /// Host names of all members by ordinal, this one's included. Whoever is not there any more is forgotten.
-    pub fn watch(&self, members: &[String]) {
+    /// The members that the settings name, this one among them. Whoever is not there any more is forgotten.
+    pub fn watch(&self, settings: &Settings) {
+        lock(&self.cluster_name).clone_from(&settings.cluster_name);
+        let members = &settings.members;
         let mut tasks = lock(&self.tasks);
         let wanted: BTreeMap<u16, &String> =
             (0..).zip(members).filter(|(ordinal, _)| *ordinal != self.ordinal).collect();
@@ -242,7 +245,15 @@ impl Peers {
             body.extend_from_slice(&chunk);
         }
         let report: PeerReport = serde_json::from_slice(&body).ok()?;
-        (report.cluster_name == self.cluster_name && report.ordinal == ordinal).then_some(report)
+        self.is_of(&report, ordinal).then_some(report)
+    }
+
+    /// Said by the member of that ordinal, and not by somebody else at its address.
+    fn is_of(&self, report: &PeerReport, ordinal: u16) -> bool {
+        let group_name = report.group_name.as_deref();
+        report.cluster_name == *lock(&self.cluster_name)
+            && report.ordinal == ordinal
+            && group_name.is_none_or(is_group_name)
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<u16, Seen>> {
@@ -273,6 +284,7 @@ mod tests {
     fn report(run: u128, node: Option<u128>, server_runs: bool) -> PeerReport {
         PeerReport {
             cluster_name: "shop".into(),
+            group_name: None,
             ordinal: 1,
             run: Uuid::from_u128(run),
             state: if server_runs { MemberState::Synced } else { MemberState::Waiting },
@@ -365,7 +377,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_could_not_be_evicted_is_waited_for_again() {
-        let peers = Peers::new(0, "shop").unwrap();
+        let peers = Peers::new(0).unwrap();
         let mut one = Seen::default();
         one.reported(report(1, Some(10), true), Instant::now());
         one.reported(report(1, Some(10), false), Instant::now());
@@ -381,6 +393,25 @@ mod tests {
         peers.seen().get_mut(&1).unwrap().reported(report(1, Some(10), true), Instant::now());
         peers.unsettle(settled);
         assert!(known().is_empty());
+    }
+
+    /// As a resource gets another name that was deleted without its children and made again.
+    #[tokio::test]
+    async fn a_peer_is_known_by_the_name_that_the_settings_have_now() {
+        let peers = Peers::new(0).unwrap();
+        let settings = |name: &str| {
+            let text = r#"{"name":"shop","namespace":"default","clusterName":"NAME","members":[],"sst":"rsync",
+                "schema":"h","databases":[],"users":[],"proxy":{"balance":"roundrobin"}}"#;
+            serde_json::from_str::<Settings>(&text.replace("NAME", name)).unwrap()
+        };
+        let told = |name: &str| PeerReport { cluster_name: name.into(), ..report(1, None, false) };
+        for (now, before) in [("shop", "shop-next"), ("shop-next", "shop")] {
+            peers.watch(&settings(now));
+            assert!(peers.is_of(&told(now), 1));
+            assert!(!peers.is_of(&told(before), 1) && !peers.is_of(&told(now), 2));
+        }
+        let group_name = Some("shop\nwsrep_on = OFF".to_owned());
+        assert!(!peers.is_of(&PeerReport { group_name, ..told("shop-next") }, 1));
     }
 
     #[test]

@@ -41,8 +41,8 @@ pub async fn run(options: Options, stops: watch::Receiver<u32>) -> Result<(), Ru
     let identity = volume.identity()?;
     let children = Children::default();
     children.adopt();
-    let peers = Peers::new(options.ordinal, &inputs.settings.cluster_name).map_err(RunError::Client)?;
-    peers.watch(&inputs.settings.members);
+    let peers = Peers::new(options.ordinal).map_err(RunError::Client)?;
+    peers.watch(&inputs.settings);
     let (tell, inputs) = watch::channel(inputs);
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
     let options = Arc::new(options);

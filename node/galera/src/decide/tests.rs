@@ -25,6 +25,7 @@ fn report(ordinal: u16, state: MemberState, primary: bool, position: Option<Posi
     let still = [MemberState::Empty, MemberState::Waiting, MemberState::Unusable];
     PeerReport {
         cluster_name: "shop".into(),
+        group_name: None,
         ordinal,
         run: Uuid::from_u128(1),
         state,
@@ -262,6 +263,26 @@ fn nobody_joins_those_who_have_not_noticed_its_end() {
         }
     });
     assert!(waited > 1000);
+}
+
+/// Their servers keep the name that they were started with.
+#[test]
+fn a_server_is_started_into_the_group_of_those_whom_it_joins() {
+    let begun = Some("shop-of-before".to_owned());
+    let mut joined = 0;
+    for_each_view(|view, action| {
+        if !matches!(action, Action::Join(_)) {
+            return;
+        }
+        let mut peers = view.peers.to_vec();
+        for report in peers.iter_mut().filter_map(|peer| peer.report.as_mut()) {
+            report.group_name.clone_from(&begun);
+        }
+        let Action::Join(join) = decide(&View { peers: &peers, ..view.clone() }) else { panic!("{view:?}") };
+        assert_eq!(join.group, begun);
+        joined += 1;
+    });
+    assert!(joined > 1000);
 }
 
 /// A server of theirs runs, together with this one.

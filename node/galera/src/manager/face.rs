@@ -81,6 +81,7 @@ impl Face {
         };
         let peer = PeerReport {
             cluster_name: settings.cluster_name.clone(),
+            group_name: None,
             ordinal: options.ordinal,
             run,
             state: MemberState::Examining,
@@ -168,6 +169,7 @@ impl Manager {
             // By its last word, however old: nobody is begun beside it before it is known to have ended.
             primary: last.as_ref().is_some_and(|said| said.status.is_primary()),
             members: life.map(Life::noticed).unwrap_or_default(),
+            group_name: life.and_then(|life| life.group_name.clone()),
             ..face.peer
         };
         face.member = MemberReport {

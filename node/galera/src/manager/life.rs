@@ -62,6 +62,8 @@ pub(super) struct Life {
     pub(super) server: Server,
     pub(super) sql: Sql,
     pub(super) founding: bool,
+    /// Of the group that it was started to be part of.
+    pub(super) group_name: Option<String>,
     /// It was started to join, and not to form a Primary component.
     joins: bool,
     /// When a peer told of a Primary component last.
@@ -87,13 +89,14 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) fn new(server: Server, sql: Sql, start: &Start) -> Self {
+    pub(super) fn new(server: Server, sql: Sql, start: &Start, group_name: &str) -> Self {
         let (tell, said) = watch::channel(None);
         let (felt, pulse) = watch::channel(None);
         let probing = tokio::spawn(probe(Probe::new(sql.clone()), tell)).abort_handle();
         let feeling = tokio::spawn(feel(Pulse::new(sql.clone()), felt)).abort_handle();
         let mut life = Self::hearing(server, sql, start, said, pulse);
         life.asking = vec![probing, feeling];
+        life.group_name = Some(group_name.to_owned());
         life
     }
 
@@ -109,6 +112,7 @@ impl Life {
             server,
             sql,
             founding: *start == Start::Found,
+            group_name: None,
             joins: matches!(start, Start::Join(_)),
             primary_told: Instant::now(),
             said,

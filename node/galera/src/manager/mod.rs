@@ -170,8 +170,7 @@ impl Manager {
                 _ = ticks.tick() => {}
             }
             if self.inputs.has_changed().unwrap_or(false) {
-                let members = self.inputs.borrow_and_update().settings.members.clone();
-                self.peers.watch(&members);
+                self.peers.watch(&self.inputs.borrow_and_update().settings);
             }
             if self.act() {
                 self.publish();

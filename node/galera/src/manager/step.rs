@@ -49,12 +49,13 @@ fn config<'a>(
     options: &'a Options,
     inputs: &'a Inputs,
     node_name: &'a str,
+    group_name: &'a str,
 ) -> Config<'a> {
     Config {
         data: volume.data(),
         run: &options.run_dir,
         address: options.address,
-        cluster_name: &inputs.settings.cluster_name,
+        cluster_name: group_name,
         node_name,
         sst: inputs.settings.sst,
         gcache_bytes: options.gcache_bytes,
@@ -69,9 +70,23 @@ pub(super) fn node_name(inputs: &Inputs, ordinal: u16) -> String {
     format!("{}-{ordinal}", inputs.settings.name)
 }
 
-fn write_config(volume: &Volume, options: &Options, inputs: &Inputs) -> Result<(), VolumeError> {
+/// Servers keep the name of their group as long as they run. The settings have another one once the resource was deleted
+/// without its children and made again: whoever is started beside those who run on takes theirs.
+fn group_name<'a>(start: &'a Start, inputs: &'a Inputs) -> &'a str {
+    match start {
+        Start::Join(Join { group: Some(group), .. }) => group,
+        _ => &inputs.settings.cluster_name,
+    }
+}
+
+fn write_config(
+    volume: &Volume,
+    options: &Options,
+    inputs: &Inputs,
+    group_name: &str,
+) -> Result<(), VolumeError> {
     let name = node_name(inputs, options.ordinal);
-    let config = config(volume, options, inputs, &name);
+    let config = config(volume, options, inputs, &name, group_name);
     let (path, files) = (options.run_dir.join(CONFIG), config.files());
     std::fs::create_dir_all(&files).map_err(|source| VolumeError::Write { path: files, source })?;
     std::fs::write(&path, config.render()).map_err(|source| VolumeError::Write { path, source })
@@ -84,7 +99,7 @@ pub(super) async fn examine(
     inputs: &Inputs,
 ) -> Result<(Identity, Found), ExamineError> {
     children.end_orphans().await;
-    write_config(volume, options, inputs)?;
+    write_config(volume, options, inputs, &inputs.settings.cluster_name)?;
     let recovery = Recovery { children, config: options.run_dir.join(CONFIG), run: options.run_dir.clone() };
     let found = examine::examine(volume, &recovery).await?;
     Ok((volume.identity()?, found))
@@ -98,7 +113,8 @@ pub(super) async fn start(
     start: Start,
 ) -> Result<(Box<Life>, oneshot::Receiver<Ended>), StepError> {
     children.end_orphans().await;
-    write_config(volume, options, inputs)?;
+    let group_name = group_name(&start, inputs);
+    write_config(volume, options, inputs, group_name)?;
     if start == Start::Found {
         volume.begin_founding()?;
         server::install(children, volume.data(), &options.run_dir).await?;
@@ -114,8 +130,8 @@ pub(super) async fn start(
     }
     let (server, ended) = Server::spawn(children, &options.run_dir.join(CONFIG), &arguments)?;
     let name = node_name(inputs, options.ordinal);
-    let sql = Sql::new(&config(volume, options, inputs, &name).socket());
-    Ok((Box::new(Life::new(server, sql, &start)), ended))
+    let sql = Sql::new(&config(volume, options, inputs, &name, group_name).socket());
+    Ok((Box::new(Life::new(server, sql, &start, group_name)), ended))
 }
 
 /// A name that ends with a comma: any other member may give its data where none of these can.
@@ -218,7 +234,19 @@ mod tests {
     }
 
     fn join(from: Option<Position>) -> Start {
-        Start::Join(Join { addresses: vec!["10.0.0.7".parse().unwrap()], donors: vec![2, 0], from })
+        let addresses = vec!["10.0.0.7".parse().unwrap()];
+        Start::Join(Join { addresses, donors: vec![2, 0], from, group: None })
+    }
+
+    #[test]
+    fn who_joins_takes_the_name_of_the_group_and_who_begins_that_of_the_settings() {
+        let inputs = crate::manager::Face::example_inputs();
+        let Start::Join(joined) = join(Some(position())) else { panic!() };
+        let theirs = Start::Join(Join { group: Some("shop-0".into()), ..joined });
+        assert_eq!(group_name(&theirs, &inputs), "shop-0");
+        for start in [join(None), Start::Found, Start::Bootstrap(position())] {
+            assert_eq!(group_name(&start, &inputs), "shop-1");
+        }
     }
 
     #[test]

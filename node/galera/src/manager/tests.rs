@@ -32,7 +32,7 @@ impl Fixture {
             volume,
             children: Children::default(),
             inputs,
-            peers: Peers::new(2, "shop-1").unwrap(),
+            peers: Peers::new(2).unwrap(),
             identity,
             commands: mpsc::channel(1).1,
             stops,
@@ -175,7 +175,8 @@ const MISSED_SOME: u32 = 4;
 
 #[tokio::test]
 async fn a_server_that_hangs_is_killed_and_one_that_stood_still_with_its_manager_is_not() {
-    let joins = step::Start::Join(decide::Join { addresses: vec![], donors: vec![], from: None });
+    let joins =
+        step::Start::Join(decide::Join { addresses: vec![], donors: vec![], from: None, group: None });
     let killed = |synced: bool, missed: u32| {
         let mut it = Fixture::new();
         it.runs(&joins).markers = Markers::Gone;

@@ -333,6 +333,7 @@ mod tests {
     fn peer(change: impl FnOnce(&mut PeerReport)) -> Peer {
         let mut report = PeerReport {
             cluster_name: "shop-1".into(),
+            group_name: None,
             ordinal: 1,
             run: RUN,
             state: MemberState::Synced,

@@ -137,6 +137,15 @@ pub fn host(address: IpAddr) -> String {
     }
 }
 
+/// As the operator makes them, and nothing that could end a setting.
+pub fn is_group_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=GROUP_NAME_MAX).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// Galera takes no longer ones.
+const GROUP_NAME_MAX: usize = 32;
+
 fn any(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "0.0.0.0" } else { "[::]" }
 }
@@ -186,6 +195,14 @@ mod tests {
         for option in ["pc.recovery=no", "gcache.size=134217728", "gcache.recover=yes", "tcp://0.0.0.0:4567"]
         {
             assert!(options.contains(option), "{option} in {options}");
+        }
+    }
+
+    #[test]
+    fn a_group_s_name_cannot_bring_a_setting_along() {
+        assert!(is_group_name("shop-0a1b2c3d4e5f6071"));
+        for name in ["", "a\"\nwsrep_on = OFF", "a b", "0123456789012345678901234567890123"] {
+            assert!(!is_group_name(name), "{name:?}");
         }
     }
 
