@@ -13,7 +13,9 @@ use crate::{
     },
     quantity::Bytes,
 };
-pub use status::{CONDITIONS, GaleraClusterStatus, MemberState, MemberStatus, Operation, OperationKind};
+pub use status::{
+    CONDITIONS, GaleraClusterStatus, MemberState, MemberStatus, Operation, OperationKind, SteppedOver,
+};
 
 /// Members of MariaDB that replicate to each other, and proxies in front of them.
 // The name becomes part of every child's name: 40 characters leave room for the longest of them.

@@ -66,12 +66,26 @@ pub struct GaleraClusterStatus {
     /// from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_from: Option<String>,
+    /// Members that did not answer when `cluster` was begun by a human's word, and have not since: they hold nothing of it,
+    /// and are not waited for. They join it once they have been heard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub stepped_over: Vec<SteppedOver>,
     /// When the positions above and below were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positions_at: Option<Time>,
     /// An irreversible step that was decided and may be under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
+}
+
+/// A member that a human's word stepped over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SteppedOver {
+    pub ordinal: i32,
+    /// UID of its claim: another volume is another matter.
+    pub claim: String,
 }
 
 /// A member, in its own words where it has any.

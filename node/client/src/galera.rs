@@ -202,6 +202,9 @@ pub struct PeerReport {
     pub applies_schema: bool,
     /// The server is part of a Primary component, whatever else the member does: also while it stops or catches up.
     pub primary: bool,
+    /// The history that a human's word began, and that it is part of, as far as it knows of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Uuid>,
     /// Addresses of those whom the group counts as its members: somebody who has died is among them until the others
     /// have noticed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -252,6 +255,10 @@ pub struct Settings {
     /// What the cluster's history was begun from, when it was by a human's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_from: Option<BegunFrom>,
+    /// Ordinals of members that did not answer when that history was begun, and have not since: it is known that they hold
+    /// nothing of it, which stays so until they are taken off this list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stepped_over: Vec<u16>,
 }
 
 /// The history `history` goes on from `position` of another one: whoever holds that one and is not beyond the position

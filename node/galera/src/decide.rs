@@ -53,6 +53,8 @@ pub struct View<'a> {
     pub primary_group: Option<&'a [IpAddr]>,
     /// What the cluster's history was begun from by a human's word.
     pub begun_from: Option<BegunFrom>,
+    /// That was while this member did not answer, and the operator has not heard of it since.
+    pub stepped_over: bool,
     /// All that the running server has received is on its disk: so far it has come.
     pub position: Option<Position>,
     /// Of a server that was started to join and has not been part of a Primary component yet: nobody has told of one for
@@ -190,6 +192,10 @@ pub enum Waiting {
     Foreign(Uuid),
     /// The Primary component's history was begun from the data's own one, and the data goes on beyond that.
     Beyond(BegunFrom),
+    /// The Primary component's history was begun by a human's word that this member has not been told of yet.
+    Unnamed(Uuid),
+    /// It was begun without this member, as nobody knew what it was at. The operator goes by that until it hears of it.
+    SteppedOver,
     /// The pause after a start that failed.
     Pause,
     /// Somebody is Primary, but nobody can give data.
@@ -248,6 +254,12 @@ fn start(view: &View, from: Option<Position>) -> Action {
         Some(Ok(from)) => from,
         Some(Err(foreign)) => return Action::Wait(foreign),
     };
+    if view.stepped_over {
+        return Action::Wait(Waiting::SteppedOver);
+    }
+    if let Some(history) = unnamed(view, &primaries) {
+        return Action::Wait(Waiting::Unnamed(history));
+    }
     // They may have lost their majority with it, and are told so only by who waits.
     if primaries.iter().any(|(_, report)| report.members.iter().any(|counted| is_of_the_dead(view, counted)))
     {
@@ -268,6 +280,16 @@ fn start(view: &View, from: Option<Position>) -> Action {
 /// nobody's any more. It may have been this member's before its pod was made anew.
 fn is_of_the_dead(view: &View, counted: &IpAddr) -> bool {
     *counted == view.address || !view.peers.iter().any(|peer| peer.address == Some(*counted))
+}
+
+/// A history that a human's word began, and that is not what the settings of this member name: they may be older, and the
+/// newer ones say that it was begun without this member. What somebody in it says of another history is old itself.
+fn unnamed(view: &View, primaries: &[(&Peer, &PeerReport)]) -> Option<Uuid> {
+    let named = view.begun_from.map(|begun| begun.history);
+    let begun = |report: &PeerReport| {
+        report.begun.filter(|history| report.position.is_some_and(|at| at.cluster == *history))
+    };
+    primaries.iter().filter_map(|&(_, report)| begun(report)).find(|history| Some(*history) != named)
 }
 
 /// Those of a Primary component who say what they hold. Whoever does not is joining itself, or its server has not answered

@@ -294,6 +294,7 @@ mod tests {
             serves: false,
             applies_schema: false,
             primary: server_runs,
+            begun: None,
             members: vec![],
         }
     }

@@ -225,6 +225,53 @@ fn what_a_human_gave_up_is_never_begun_from_nor_joined_with() {
     }
 }
 
+/// What it held was given up, and it has been taken into nothing since: the next crash does not wait for it either.
+#[test]
+fn who_was_stepped_over_by_a_human_stays_so_until_it_is_heard() {
+    let mut cluster = given_up();
+    cluster.rounds(20);
+    for round in 0..3 {
+        assert_eq!(cluster.primaries(), [0, 1].into(), "{round}: {}", cluster.plan());
+        assert_eq!(cluster.status().stepped_over.iter().map(|one| one.ordinal).collect::<Vec<_>>(), [2]);
+        cluster.kill_all();
+        cluster.rounds(12);
+    }
+    // Heard, and emptied, it is taken in, and waited for like any other.
+    cluster.cut.clear();
+    cluster.rounds(3);
+    assert!(cluster.status().stepped_over.is_empty());
+    cluster.wipe(2);
+    cluster.settle();
+    assert!(cluster.is_of(3));
+    cluster.kill_all();
+    cluster.cut.insert(2);
+    let plan = cluster.until(Reason::WaitingForMembers);
+    assert!(plan.message.contains("shop-2"), "{plan}");
+}
+
+/// That it was heard is on record before it may join: an operator that is killed in between, and a crash of all, lose
+/// nothing of what it has taken part in.
+#[test]
+fn nobody_joins_who_is_on_record_as_stepped_over() {
+    let mut cluster = given_up();
+    let behind = cluster.point(1).unwrap();
+    cluster.put(2, Data::At(behind));
+    cluster.own.acknowledged = cluster.point(0);
+    cluster.rounds(20);
+    cluster.cut.clear();
+    // Nobody writes that it answers.
+    for _ in 0..20 {
+        cluster.tick();
+    }
+    assert_eq!(cluster.primaries(), [0, 1].into());
+    cluster.reconcile(usize::MAX);
+    cluster.tick();
+    assert_eq!(cluster.primaries(), [0, 1, 2].into());
+    assert!(cluster.status().stepped_over.is_empty());
+    cluster.settle();
+    assert!(cluster.is_of(3));
+}
+
 #[test]
 fn a_new_history_is_recorded_also_when_it_crashed_before_anybody_saw_it() {
     for seconds in 0..3 {

@@ -54,6 +54,7 @@ pub fn status(
         selector: Some(common::selector(&Parent::of(obj, LABEL).selected(Some(MEMBER)))),
         cluster: before.cluster.clone(),
         begun_from: before.begun_from.clone(),
+        stepped_over: before.stepped_over.clone(),
         operation: before.operation.clone(),
         ..GaleraClusterStatus::default()
     };

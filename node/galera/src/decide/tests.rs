@@ -35,6 +35,7 @@ fn report(ordinal: u16, state: MemberState, primary: bool, position: Option<Posi
         serves: false,
         applies_schema: false,
         primary,
+        begun: None,
         members: vec![],
     }
 }
@@ -135,6 +136,7 @@ fn for_each_view(mut look: impl FnMut(&View, Action)) -> usize {
                         group,
                         primary_group,
                         begun_from: None,
+                        stepped_over: false,
                         position,
                         alone_for: None,
                         transfer_moves: false,
@@ -285,6 +287,40 @@ fn a_server_is_started_into_the_group_of_those_whom_it_joins() {
     assert!(joined > 1000);
 }
 
+/// The operator has to know whom a history that a human began has taken in: it goes on without those whom it has not heard.
+#[test]
+fn what_a_human_began_is_joined_by_whoever_is_told_so_and_was_not_stepped_over() {
+    let (mut unnamed, mut named) = (0, 0);
+    for_each_view(|view, action| {
+        if !matches!(action, Action::Join(_)) {
+            return;
+        }
+        let view = View { stepped_over: true, ..view.clone() };
+        assert_eq!(decide(&view), Action::Wait(Waiting::SteppedOver));
+        let mut peers = view.peers.to_vec();
+        let mut histories = BTreeSet::new();
+        for report in peers.iter_mut().filter_map(|peer| peer.report.as_mut()).filter(|it| it.primary) {
+            report.begun = report.position.map(|at| at.cluster);
+            histories.extend(report.begun);
+        }
+        let told = View { peers: &peers, stepped_over: false, ..view.clone() };
+        let Action::Wait(Waiting::Unnamed(history)) = decide(&told) else { panic!("{told:?}") };
+        assert!(histories.contains(&history), "{told:?}");
+        unnamed += 1;
+        let begun_from = Some(BegunFrom { history, position: at(Uuid::from_u128(1), 1) });
+        if histories.len() == 1 {
+            assert_eq!(decide(&View { begun_from, ..told.clone() }), action, "{told:?}");
+            named += 1;
+        }
+        // What they say of another history than their own is of before.
+        for report in peers.iter_mut().filter_map(|peer| peer.report.as_mut()) {
+            report.begun = report.begun.map(|_| Uuid::from_u128(1));
+        }
+        assert_eq!(decide(&View { peers: &peers, stepped_over: false, ..view.clone() }), action);
+    });
+    assert!(unnamed > 1000 && named > 1000, "{unnamed} {named}");
+}
+
 /// A server of theirs runs, together with this one.
 fn is_together(view: &View, peer: &Peer) -> bool {
     peer.report.as_ref().is_some_and(|report| report.server_runs)
@@ -372,6 +408,7 @@ fn the_last_one_goes_on_without_a_silent_member_only_if_the_primary_component_di
             group: primary_group.unwrap_or(&two),
             primary_group,
             begun_from: None,
+            stepped_over: false,
             position: Some(own),
             alone_for: None,
             transfer_moves: false,
@@ -599,6 +636,7 @@ fn donors_are_those_that_do_not_give_yet_and_the_writer_last() {
         group: &[],
         primary_group: None,
         begun_from: None,
+        stepped_over: false,
         position: None,
         alone_for: None,
         transfer_moves: false,

@@ -91,6 +91,7 @@ impl Face {
             serves: false,
             applies_schema: false,
             primary: false,
+            begun: None,
             members: vec![],
         };
         let member_name = super::step::node_name(inputs, options.ordinal);
@@ -170,6 +171,7 @@ impl Manager {
             primary: last.as_ref().is_some_and(|said| said.status.is_primary()),
             members: life.map(Life::noticed).unwrap_or_default(),
             group_name: life.and_then(|life| life.group_name.clone()),
+            begun: life.and_then(|life| life.begun).or(inputs.settings.begun_from.map(|begun| begun.history)),
             ..face.peer
         };
         face.member = MemberReport {
@@ -264,6 +266,14 @@ impl Manager {
                  holds since is on no member of the cluster, and is not overwritten; {REPLACE}",
                 begun.history, begun.position
             )),
+            Waiting::Unnamed(history) => Some(format!(
+                "a human's word began the history {history}: this member joins it once the operator has told it so"
+            )),
+            Waiting::SteppedOver => Some(
+                "a human's word began the cluster's history while this member did not answer: it joins once the operator \
+                 has heard of it"
+                    .to_owned(),
+            ),
             Waiting::Donor => {
                 Some("no member of the Primary component tells where it is and what it holds".to_owned())
             }

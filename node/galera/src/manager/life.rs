@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use quartet_client::galera::Position;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use super::evictions::Evictions;
 use super::step::Start;
@@ -64,6 +65,8 @@ pub(super) struct Life {
     pub(super) founding: bool,
     /// Of the group that it was started to be part of.
     pub(super) group_name: Option<String>,
+    /// The history that it began, until the settings name it.
+    pub(super) begun: Option<Uuid>,
     /// It was started to join, and not to form a Primary component.
     joins: bool,
     /// When a peer told of a Primary component last.
@@ -113,6 +116,10 @@ impl Life {
             sql,
             founding: *start == Start::Found,
             group_name: None,
+            begun: match start {
+                Start::Begin { history, .. } => Some(*history),
+                _ => None,
+            },
             joins: matches!(start, Start::Join(_)),
             primary_told: Instant::now(),
             said,

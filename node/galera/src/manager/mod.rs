@@ -13,7 +13,7 @@ mod step;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quartet_client::galera::{Bootstrap, Drain, Position};
+use quartet_client::galera::{BegunFrom, Bootstrap, Drain, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
@@ -346,7 +346,7 @@ impl Manager {
         }
         let stopping = self.stopping(now);
         let group = self.state.life().map(Life::group).unwrap_or_default();
-        let begun_from = self.inputs.borrow().settings.begun_from;
+        let (begun_from, stepped_over) = self.humans_word();
         let view = View {
             ordinal: self.options.ordinal,
             address: self.options.address,
@@ -359,6 +359,7 @@ impl Manager {
             group: &group,
             primary_group: self.state.life().and_then(Life::primary_group),
             begun_from,
+            stepped_over,
             position: self.state.life().and_then(|life| life.settled_position(now)),
             alone_for: self.state.life().and_then(|life| life.alone_for(now)),
             transfer_moves: self.state.life().is_some_and(|life| life.transfer_moves(now)),
@@ -386,6 +387,19 @@ impl Manager {
             Action::Stop => self.end_server(now),
         }
         false
+    }
+
+    /// As the settings tell it: what the history was begun from, and whether that was without this member.
+    fn humans_word(&mut self) -> (Option<BegunFrom>, bool) {
+        let inputs = self.inputs.borrow();
+        let begun_from = inputs.settings.begun_from;
+        if let Some(life) = self.state.life_mut()
+            && begun_from.map(|begun| begun.history) == life.begun
+        {
+            // From here on they say what holds, also should that change.
+            life.begun = None;
+        }
+        (begun_from, inputs.settings.stepped_over.contains(&self.options.ordinal))
     }
 
     /// What goes on beside decisions: markers are removed, transfers are measured, clients are sent away, a server that

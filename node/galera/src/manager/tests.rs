@@ -16,7 +16,7 @@ struct Fixture {
     manager: Manager,
     told: watch::Sender<Option<Said>>,
     _volume: tempfile::TempDir,
-    _inputs: watch::Sender<Inputs>,
+    inputs: watch::Sender<Inputs>,
     _stops: watch::Sender<u32>,
 }
 
@@ -38,7 +38,7 @@ impl Fixture {
             stops,
         });
         let told = watch::channel(None).0;
-        Self { manager, told, _volume: root, _inputs: tell_inputs, _stops: tell_stops }
+        Self { manager, told, _volume: root, inputs: tell_inputs, _stops: tell_stops }
     }
 
     fn runs(&mut self, start: &step::Start) -> &mut Life {
@@ -210,6 +210,28 @@ async fn a_grant_begins_the_history_that_it_says() {
         assert_eq!(answer.await.unwrap(), Ok(()));
         assert_eq!(it.manager.grant_due, Some(expected));
     }
+}
+
+/// The others wait with what they do until their settings name it, too.
+#[tokio::test]
+async fn who_begins_a_history_says_so_until_the_settings_name_it() {
+    let mut it = Fixture::new();
+    let begun = BegunFrom { history: Uuid::from_u128(8), position: at(5) };
+    let told = |it: &mut Fixture| {
+        it.manager.humans_word();
+        it.manager.make_face(Instant::now()).peer.begun
+    };
+    it.runs(&step::Start::Begin { history: begun.history, from: begun.position });
+    assert_eq!(told(&mut it), Some(begun.history));
+    it.inputs.send_modify(|inputs| inputs.settings.begun_from = Some(begun));
+    assert_eq!(told(&mut it), Some(begun.history));
+    // The resource was made anew: nobody is told of it any more.
+    it.inputs.send_modify(|inputs| inputs.settings.begun_from = None);
+    assert_eq!(told(&mut it), None);
+    it.inputs.send_modify(|inputs| inputs.settings.stepped_over = vec![1]);
+    assert_eq!(it.manager.humans_word(), (None, false));
+    it.inputs.send_modify(|inputs| inputs.settings.stepped_over = vec![1, 2]);
+    assert_eq!(it.manager.humans_word(), (None, true));
 }
 
 #[tokio::test]

@@ -237,6 +237,7 @@ mod tests {
             users: Vec::new(),
             proxy: Proxy { balance: Balance::Roundrobin },
             begun_from: None,
+            stepped_over: vec![],
         }
     }
 

@@ -343,6 +343,7 @@ mod tests {
             serves: true,
             applies_schema: true,
             primary: true,
+            begun: None,
             members: vec![],
         };
         change(&mut report);

@@ -11,21 +11,30 @@ use crate::{children::hash, names};
 
 const FILE: &str = "settings.json";
 
-/// `members`: how many there may be. `begun_from`: what their history was, when it was by a human's word.
-pub fn settings(valid: &Valid, members: u16, begun_from: Option<BegunFrom>) -> ConfigMap {
+/// What a human's word has made of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Word {
+    /// What the history was begun from.
+    pub begun_from: Option<BegunFrom>,
+    /// Who has not been heard since.
+    pub stepped_over: Vec<u16>,
+}
+
+/// `members`: how many there may be.
+pub fn settings(valid: &Valid, members: u16, word: &Word) -> ConfigMap {
     ConfigMap {
         metadata: valid.parent.metadata(names::settings(&valid.parent.name)),
-        data: Some(BTreeMap::from([(FILE.to_owned(), text(valid, members, begun_from))])),
+        data: Some(BTreeMap::from([(FILE.to_owned(), text(valid, members, word))])),
         ..ConfigMap::default()
     }
 }
 
 /// Plain data always has a text.
-pub fn text(valid: &Valid, members: u16, begun_from: Option<BegunFrom>) -> String {
-    serde_json::to_string_pretty(&of(valid, members, begun_from)).unwrap_or_default()
+pub fn text(valid: &Valid, members: u16, word: &Word) -> String {
+    serde_json::to_string_pretty(&of(valid, members, word)).unwrap_or_default()
 }
 
-fn of(valid: &Valid, members: u16, begun_from: Option<BegunFrom>) -> Settings {
+fn of(valid: &Valid, members: u16, word: &Word) -> Settings {
     let (parent, spec) = (&valid.parent, &valid.spec);
     Settings {
         name: parent.name.clone(),
@@ -45,7 +54,8 @@ fn of(valid: &Valid, members: u16, begun_from: Option<BegunFrom>) -> Settings {
                 Balance::Leastconn => galera::Balance::Leastconn,
             },
         },
-        begun_from,
+        begun_from: word.begun_from,
+        stepped_over: word.stepped_over.clone(),
     }
 }
 

@@ -74,7 +74,7 @@ fn only_what_the_server_reads_at_its_start_changes_the_template() {
 #[test]
 fn settings_are_what_managers_read() {
     let valid = valid(|_| {});
-    let map = settings::settings(&valid, 5, None);
+    let map = settings::settings(&valid, 5, &settings::Word::default());
     let read: Settings = serde_json::from_str(&map.data.unwrap()["settings.json"]).unwrap();
     assert_eq!(read.members.len(), 5);
     assert_eq!(read.members[2], "shop-2.shop-members.default.svc");

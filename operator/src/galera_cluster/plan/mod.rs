@@ -63,16 +63,16 @@ fn children(world: &World<'_>) -> (Vec<Child>, Vec<Deletion>) {
     let fresh = given.secret.as_str();
     let members = world.pods_wanted();
     let addressed = valid.replicas.max(world.may_hold_data());
-    let begun_from = world.begun_from();
+    let word = world.word();
     let passwords = build::secrets::passwords(valid, seen, fresh);
     let marks = build::marks(
         valid,
         seen,
-        &build::settings::text(valid, addressed, begun_from),
+        &build::settings::text(valid, addressed, &word),
         &serde_json::to_string(&passwords.data).unwrap_or_default(),
     );
     let mut apply = vec![
-        Child::new(build::settings::settings(valid, addressed, begun_from)),
+        Child::new(build::settings::settings(valid, addressed, &word)),
         Child::new(passwords),
         Child::new(admin(&valid.parent, seen.members.secret.as_ref(), fresh)),
         Child::new(build::services::members(valid)),

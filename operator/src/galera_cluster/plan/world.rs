@@ -2,7 +2,9 @@
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 use quartet_client::galera::{BegunFrom, MemberReport, MemberState};
-use quartet_crds::galera_cluster::{GaleraCluster, GaleraClusterStatus, Operation, OperationKind};
+use quartet_crds::galera_cluster::{
+    GaleraCluster, GaleraClusterStatus, Operation, OperationKind, SteppedOver,
+};
 use uuid::Uuid;
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
     recover::decision::{Account, Evidence, Told},
 };
 use crate::{
-    galera_cluster::{Seen, validate::Valid},
+    galera_cluster::{Seen, build::settings::Word, validate::Valid},
     members::{hibernate, pods, volumes},
     names,
     reconcile::Given,
@@ -62,6 +64,41 @@ impl<'a> World<'a> {
     pub fn begun_from(&self) -> Option<BegunFrom> {
         let position = self.status.begun_from.as_ref()?.parse().ok()?;
         Some(BegunFrom { history: self.cluster?, position })
+    }
+
+    /// What managers are told of a human's word, as it is recorded: whoever is off the record may join.
+    pub fn word(&self) -> Word {
+        let stepped_over = self.status.stepped_over.iter();
+        Word {
+            begun_from: self.begun_from(),
+            stepped_over: stepped_over.filter_map(|one| u16::try_from(one.ordinal).ok()).collect(),
+        }
+    }
+
+    /// Those that the recorded history would go on without, were it begun now by what this member holds.
+    pub fn stepped_over_by(&self, begins: u16) -> Vec<SteppedOver> {
+        let silent = |ordinal: &u16| *ordinal != begins && self.seen.report(*ordinal).is_none();
+        let claimed = |ordinal: u16| {
+            Some(SteppedOver { ordinal: i32::from(ordinal), claim: self.claim(ordinal)?.to_owned() })
+        };
+        (0..self.may_hold_data()).filter(silent).filter_map(claimed).collect()
+    }
+
+    pub fn is_silent(&self, ordinal: i32) -> bool {
+        u16::try_from(ordinal).is_ok_and(|ordinal| self.seen.report(ordinal).is_none())
+    }
+
+    /// Its volume is still the one that the recorded history was begun without.
+    fn is_stepped_over(&self, ordinal: u16) -> bool {
+        let is_it = |one: &SteppedOver| {
+            one.ordinal == i32::from(ordinal) && self.claim(ordinal) == Some(one.claim.as_str())
+        };
+        self.begun_from().is_some() && self.status.stepped_over.iter().any(is_it)
+    }
+
+    /// UID of its claim.
+    fn claim(&self, ordinal: u16) -> Option<&'a str> {
+        self.seen.members.claims.get(&ordinal)?.metadata.uid.as_deref()
     }
 
     /// It holds what the recorded history lacks. Who holds no more of the history before than this one was begun from
@@ -186,6 +223,9 @@ impl<'a> World<'a> {
         if claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none() && !volumes::is_bound(claim))
         {
             return Account::NoVolume;
+        }
+        if self.is_stepped_over(ordinal) {
+            return Account::SteppedOver;
         }
         let why = pods::trouble(self.pod(ordinal)).map(|why| format!("{}: {why}.", self.name(ordinal)));
         Account::Silent(why.unwrap_or_default())

@@ -32,6 +32,8 @@ pub(super) fn fill(
     after.version = oldest(versions).or_else(|| before.version.clone());
     after.highest_seqno = highest(world, before);
     after.positions_at = Some(Time(world.given.now));
+    // Whoever is heard may be taken in from now on, and counts: managers are told so only once this is written.
+    after.stepped_over.retain(|one| world.is_silent(one.ordinal));
 }
 
 /// What is certainly on disks of the recorded history. A server tells of transactions a moment before they are on its

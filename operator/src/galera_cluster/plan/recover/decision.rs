@@ -37,6 +37,9 @@ pub(crate) enum Account {
     Silent(String),
     /// Its claim was never bound to a volume: there is nothing that could hold data.
     NoVolume,
+    /// It does not answer, and did not when a human's word began the recorded history. It holds nothing of that: its manager
+    /// joins only once the operator has heard of it, and has taken it off the record.
+    SteppedOver,
     Told(Told),
 }
 
@@ -357,7 +360,7 @@ impl Evidence<'_> {
     fn told(&self) -> impl Iterator<Item = (u16, &Told)> {
         (0_u16..).zip(&self.accounts).filter_map(|(ordinal, account)| match account {
             Account::Told(told) => Some((ordinal, told)),
-            Account::Silent(_) | Account::NoVolume => None,
+            Account::Silent(_) | Account::NoVolume | Account::SteppedOver => None,
         })
     }
 
@@ -385,7 +388,7 @@ impl Evidence<'_> {
                     && told.position.is_some_and(|position| position.cluster == cluster)
             }
             Account::Silent(_) => true,
-            Account::NoVolume => false,
+            Account::NoVolume | Account::SteppedOver => false,
         };
         let accounts = (0_u16..).zip(&self.accounts);
         accounts.filter(|(_, account)| !holds(account)).map(|(ordinal, _)| ordinal).collect()

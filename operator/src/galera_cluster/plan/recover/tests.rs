@@ -35,7 +35,7 @@ fn accounts() -> Vec<Account> {
         Donor, Empty, Examining, Failed, Initialising, Joining, NonPrimary, Stopping, Synced, Unusable,
         Waiting,
     };
-    let mut all = vec![Account::Silent(String::new()), Account::NoVolume];
+    let mut all = vec![Account::Silent(String::new()), Account::NoVolume, Account::SteppedOver];
     let positions =
         [at(OURS, HIGHEST - 1), at(OURS, HIGHEST), at(OURS, HIGHEST + 1), at(FOREIGN, HIGHEST + 1)].map(Some);
     for state in [Empty, Examining, Initialising, Unusable, Joining, Stopping] {
@@ -76,7 +76,7 @@ fn evidence(accounts: &[Account], recorded: Option<Uuid>, highest: Option<u64>) 
 fn report(account: &Account) -> Option<&Told> {
     match account {
         Account::Told(told) => Some(told),
-        Account::Silent(_) | Account::NoVolume => None,
+        Account::Silent(_) | Account::NoVolume | Account::SteppedOver => None,
     }
 }
 
@@ -173,6 +173,21 @@ fn silence_is_waited_for_and_named() {
             }
             other => panic!("{accounts:?}: {other:?}"),
         }
+    }
+}
+
+/// What a member holds of which nothing is known, and is known to be nothing, weighs as much as nothing.
+#[test]
+fn who_was_stepped_over_counts_like_one_that_holds_nothing() {
+    for accounts in worlds().filter(|accounts| accounts.contains(&Account::SteppedOver)) {
+        let decided = |stand_in: Account| {
+            let accounts = accounts.clone().map(|account| match account {
+                Account::SteppedOver => stand_in.clone(),
+                other => other,
+            });
+            decide(&evidence(&accounts, Some(OURS), Some(HIGHEST)))
+        };
+        assert_eq!(decided(Account::SteppedOver), decided(Account::NoVolume), "{accounts:?}");
     }
 }
 

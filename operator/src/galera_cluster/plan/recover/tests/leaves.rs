@@ -4,7 +4,7 @@
 use quartet_client::galera::{Bootstrap, MemberReport, MemberState, Position, ServerStatus};
 use quartet_crds::{
     common::OperationMember,
-    galera_cluster::{GaleraCluster, Operation, OperationKind},
+    galera_cluster::{GaleraCluster, Operation, OperationKind, SteppedOver},
 };
 use uuid::Uuid;
 
@@ -257,9 +257,53 @@ fn whoever_holds_the_new_history_proves_that_it_has_begun() {
                 let position = recorded.position.unwrap();
                 assert_eq!(status["begunFrom"], position.to_string(), "{what}");
                 assert_eq!(status["highestSeqno"], position.seqno, "{what}");
+                let is_silent =
+                    |ordinal: &u16| *ordinal != recorded.ordinal && members[usize::from(*ordinal)].is_none();
+                let claim = |ordinal: u16| stage.seen.members.claims[&ordinal].metadata.uid.clone();
+                let silent: Vec<_> = (0..3_u16)
+                    .filter(is_silent)
+                    .map(|ordinal| serde_json::json!({"ordinal": ordinal, "claim": claim(ordinal)}))
+                    .collect();
+                assert_eq!(status["steppedOver"], serde_json::json!(silent), "{what}");
             }
         }
     }
+}
+
+/// As long as it is silent and its volume is the same. The leave that is given then is the one that would be if it held
+/// nothing.
+#[test]
+fn who_was_stepped_over_is_not_waited_for() {
+    let mut stage = Stage::new();
+    let claim = stage.seen.members.claims[&0].metadata.uid.clone().unwrap();
+    let (mut given, mut waited) = (0, 0);
+    for (claim, begun_from, holds) in [
+        (claim.clone(), Some(at(FOREIGN, 7)), true),
+        ("another".to_owned(), Some(at(FOREIGN, 7)), false),
+        // It is about the history that was begun then, and no other.
+        (claim, None, false),
+    ] {
+        let status = stage.resource.status.as_mut().unwrap();
+        status.stepped_over = vec![SteppedOver { ordinal: 0, claim }];
+        status.begun_from = begun_from.map(|position| position.to_string());
+        for members in worlds().filter(|members| members[0].is_none()) {
+            let leave = |stage: &mut Stage, members: &[Member; 3]| {
+                let step = stage.step(members, None, None)?;
+                sent(&step).map(|(ordinal, leave)| (ordinal, leave.position))
+            };
+            let silent = leave(&mut stage, &members);
+            if !holds {
+                assert_eq!(silent, None, "{members:?}");
+                waited += 1;
+                continue;
+            }
+            let [_, one, other] = members;
+            let nothing = leave(&mut stage, &[Some((MemberState::Unusable, None)), one, other]);
+            assert_eq!(silent, nothing, "{members:?}");
+            given += u32::from(silent.is_some());
+        }
+    }
+    assert!(given > 10 && waited > 100, "{given} {waited}");
 }
 
 /// Nor is the record lost before that is known.
