@@ -38,7 +38,7 @@ pub async fn run(options: Options, stops: watch::Receiver<u32>) -> Result<(), Ru
     let operators = Bounded::bind(options.admin, OPERATORS_CONNECTIONS_MAX).await?;
     let inputs = inputs::read(&options.settings, &options.passwords).await?;
     let volume = Volume::open(&options.data)?;
-    let identity = volume.identity()?;
+    let (identity, history) = (volume.identity()?, volume.history()?);
     let children = Children::default();
     children.adopt();
     let peers = Peers::new(options.ordinal).map_err(RunError::Client)?;
@@ -54,6 +54,7 @@ pub async fn run(options: Options, stops: watch::Receiver<u32>) -> Result<(), Ru
         inputs,
         peers,
         identity,
+        history,
         commands: commanded,
         stops,
     });

@@ -67,6 +67,7 @@ pub struct Volume {
 const IDENTITY: &str = "identity.json";
 const FOUNDING: &str = "founding";
 const JOINING: &str = "joining.json";
+const HISTORY: &str = "history.json";
 /// An empty folder that every transfer of everything removes first: mariabackup's script clears the data directory once it
 /// has made the folder that it collects into, and rsync, whose first step removes the folders that the donor does not
 /// have, begins with the last of them by name. So it tells a transfer from a join that only fetches what was missed, also
@@ -129,6 +130,19 @@ impl Volume {
 
     pub fn end_founding(&self) -> Result<(), VolumeError> {
         self.remove(FOUNDING)
+    }
+
+    /// Of which history the data is, as far as that was ever known: for the day on which it cannot be read any more.
+    pub fn history(&self) -> Result<Option<Uuid>, VolumeError> {
+        self.read(HISTORY)
+    }
+
+    pub fn note_history(&self, history: Uuid) -> Result<(), VolumeError> {
+        if self.history()? == Some(history) { Ok(()) } else { self.write(HISTORY, &history) }
+    }
+
+    pub fn forget_history(&self) -> Result<(), VolumeError> {
+        self.remove(HISTORY)
     }
 
     pub fn joining(&self) -> Result<Option<Joining>, VolumeError> {

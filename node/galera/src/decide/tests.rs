@@ -88,6 +88,8 @@ fn phases() -> Vec<Phase> {
     let stopped = held.map(Phase::Stopped);
     let unreadable = held.map(|held| Phase::Unreadable(Some(held)));
     let unusable = held.map(|held| Phase::Unusable(Some(held)));
+    // Of one whose manager was started anew it is not known how far it had come.
+    let unreadable = unreadable.into_iter().chain([Phase::Unreadable(Some(at(OURS, u64::MAX)))]);
     let still =
         [Phase::Unexamined, Phase::Unreadable(None), Phase::Busy, Phase::Empty, Phase::Unusable(None)];
     let held = stopped.into_iter().chain(unreadable).chain(unusable);

@@ -96,7 +96,8 @@ pub struct Manager {
     grants_in_vain: u32,
     /// Since the last recovery that went well: since when, and how often, the storage engine called the data corrupt.
     corrupt: Option<(Instant, u32)>,
-    /// How far the data had come when that was known last.
+    /// How far the data had come when that was known last: of what was known before this start of the manager, its history
+    /// only, and that it may have come to anywhere.
     known: Option<Position>,
     not_before: Instant,
     /// How the last server, or examination, ended; for a human.
@@ -119,6 +120,8 @@ pub struct Parts {
     pub inputs: watch::Receiver<Inputs>,
     pub peers: Peers,
     pub identity: Identity,
+    /// Of which history the data was known to be.
+    pub history: Option<Uuid>,
     pub commands: mpsc::Receiver<Command>,
     /// Counts how often the member was told to stop: the first time it leaves gracefully, the second at once.
     pub stops: watch::Receiver<u32>,
@@ -126,7 +129,7 @@ pub struct Parts {
 
 impl Manager {
     pub fn new(parts: Parts) -> (Self, watch::Receiver<Arc<Face>>) {
-        let Parts { options, volume, children, inputs, peers, identity, commands, stops } = parts;
+        let Parts { options, volume, children, inputs, peers, identity, history, commands, stops } = parts;
         let (events, happened) = mpsc::channel(EVENTS_MAX);
         let (face, seen) = watch::channel(Arc::new(Face::unknown(&options, &identity, &inputs.borrow())));
         let manager = Self {
@@ -142,7 +145,7 @@ impl Manager {
             failures: 0,
             grants_in_vain: 0,
             corrupt: None,
-            known: None,
+            known: history.map(|cluster| Position { cluster, seqno: u64::MAX }),
             not_before: Instant::now(),
             trouble: None,
             waiting: Waiting::Nothing,
@@ -426,7 +429,8 @@ impl Manager {
         if life.may_settle() {
             life.markers = Markers::Going;
             let volume = Arc::clone(&self.volume);
-            self.report_blocking(move || Event::Settled(step::settle(&volume)));
+            let history = life.last_position().map(|position| position.cluster);
+            self.report_blocking(move || Event::Settled(step::settle(&volume, history)));
         } else if life.measures_transfer(now) {
             let volume = Arc::clone(&self.volume);
             self.report_blocking(move || Event::Transferred(step::transferred(&volume)));

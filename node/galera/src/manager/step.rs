@@ -102,7 +102,18 @@ pub(super) async fn examine(
     write_config(volume, options, inputs, &inputs.settings.cluster_name)?;
     let recovery = Recovery { children, config: options.run_dir.join(CONFIG), run: options.run_dir.clone() };
     let found = examine::examine(volume, &recovery).await?;
+    remember(volume, &found)?;
     Ok((volume.identity()?, found))
+}
+
+fn remember(volume: &Volume, found: &Found) -> Result<(), VolumeError> {
+    match found {
+        Found::Empty => volume.forget_history(),
+        Found::Data { position, .. } | Found::Unusable { position: Some(position), .. } => {
+            volume.note_history(position.cluster)
+        }
+        Found::Unusable { position: None, .. } => Ok(()),
+    }
 }
 
 pub(super) async fn start(
@@ -159,10 +170,11 @@ fn prepare(volume: &Volume, start: &Start, sst: quartet_client::galera::Sst) -> 
         Start::Join(Join { from, .. }) => {
             // First of all: from here on the data may be replaced at any moment.
             volume.begin_joining(sst, *from)?;
-            match from {
-                Some(position) => volume.write_data(SAVED, &saved::write(position.cluster, false)),
-                None => volume.remove_data(SAVED),
-            }
+            let Some(position) = from else {
+                volume.forget_history()?;
+                return volume.remove_data(SAVED);
+            };
+            volume.write_data(SAVED, &saved::write(position.cluster, false))
         }
     }
 }
@@ -191,8 +203,11 @@ fn arguments(start: &Start) -> Vec<String> {
     }
 }
 
-/// The server has its data, and has said so: the markers go, and the volume is known to hold data.
-pub(super) fn settle(volume: &Volume) -> Result<Identity, VolumeError> {
+/// The server has its data, and has said so, and of which history: the markers go, and the volume is known to hold data.
+pub(super) fn settle(volume: &Volume, history: Option<Uuid>) -> Result<Identity, VolumeError> {
+    if let Some(history) = history {
+        volume.note_history(history)?;
+    }
     volume.end_joining()?;
     volume.end_founding()?;
     volume.identity()
@@ -296,8 +311,29 @@ mod tests {
         prepare(&volume, &Start::Bootstrap(position()), Sst::Mariabackup).unwrap();
         assert_eq!(read(SAVED).unwrap(), saved::write(position().cluster, true));
         assert_eq!(volume.joining().unwrap(), None);
-        settle(&volume).unwrap();
+        settle(&volume, None).unwrap();
         assert!(!volume.is_founding());
+    }
+
+    #[test]
+    fn of_which_history_the_data_is_stays_beside_it_until_all_of_it_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        let known = || volume.history().unwrap();
+        let (ours, other) = (position().cluster, Uuid::from_u128(5));
+        remember(&volume, &Found::Data { position: position(), doubt: None }).unwrap();
+        prepare(&volume, &join(Some(position())), Sst::Mariabackup).unwrap();
+        remember(&volume, &Found::Unusable { why: "torn".into(), position: None }).unwrap();
+        assert_eq!(known(), Some(ours));
+        prepare(&volume, &join(None), Sst::Mariabackup).unwrap();
+        assert_eq!(known(), None, "nothing of it will be left");
+        settle(&volume, Some(other)).unwrap();
+        settle(&volume, None).unwrap();
+        assert_eq!(known(), Some(other));
+        remember(&volume, &Found::Unusable { why: "given up".into(), position: Some(position()) }).unwrap();
+        assert_eq!(known(), Some(ours));
+        remember(&volume, &Found::Empty).unwrap();
+        assert_eq!(known(), None);
     }
 
     #[test]

@@ -22,6 +22,11 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::of(None)
+    }
+
+    /// Of a volume whose data was known to be of this history.
+    fn of(history: Option<Uuid>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let volume = Arc::new(Volume::open(root.path()).unwrap());
         let identity = volume.identity().unwrap();
@@ -34,6 +39,7 @@ impl Fixture {
             inputs,
             peers: Peers::new(2).unwrap(),
             identity,
+            history,
             commands: mpsc::channel(1).1,
             stops,
         });
@@ -127,6 +133,14 @@ async fn data_is_given_up_only_when_it_is_called_corrupt_for_long_and_often() {
     it.manager.examined(Err(corrupt(true)));
     assert!(matches!(it.manager.state, State::Unexamined));
     assert_eq!(it.manager.known, Some(at(9)));
+}
+
+#[tokio::test]
+async fn of_which_history_corrupt_data_is_stays_known_over_a_restart_and_how_far_it_had_come_does_not() {
+    let mut it = Fixture::of(Some(at(0).cluster));
+    it.manager.corrupt = Some((Instant::now().checked_sub(CORRUPT_FOR).unwrap(), CORRUPT_TIMES));
+    it.manager.examined(Err(corrupt(true)));
+    assert_eq!(it.manager.phase(Instant::now()), Phase::Unreadable(Some(at(u64::MAX))));
 }
 
 #[tokio::test]
