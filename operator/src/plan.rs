@@ -78,7 +78,8 @@ pub struct Record {
 }
 
 /// A desired child. The frame itself sets the namespace and the controller owner reference, so builders leave both
-/// out. Secrets carry `data`, never `stringData` (which can't be compared with the live object).
+/// out. Secrets carry `data`, never `stringData` (which can't be compared with the live object). One whose
+/// `metadata.uid` is set is written only while it is that very object, and never created: it holds what was taken of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Child {
     pub object: Object,

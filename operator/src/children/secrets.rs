@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
 use super::Parent;
 use crate::{members::observe::TOKEN, names};
@@ -11,12 +11,20 @@ use crate::{members::observe::TOKEN, names};
 /// none.
 pub fn admin(parent: &Parent, live: Option<&Secret>, fresh: &str) -> Secret {
     let token = live.and_then(|live| value(live, TOKEN)).unwrap_or_else(|| text(fresh));
-    secret(parent, names::admin(&parent.name), BTreeMap::from([(TOKEN.to_owned(), token)]))
+    secret(parent, names::admin(&parent.name), BTreeMap::from([(TOKEN.to_owned(), token)]), live)
 }
 
-pub fn secret(parent: &Parent, name: String, data: BTreeMap<String, ByteString>) -> Secret {
+/// `live`: the one that there is, some of whose values it may keep. They are put into no other object: who deletes a
+/// Secret wants other values, also where that comes between look and write.
+pub fn secret(
+    parent: &Parent,
+    name: String,
+    data: BTreeMap<String, ByteString>,
+    live: Option<&Secret>,
+) -> Secret {
+    let uid = live.and_then(|live| live.metadata.uid.clone());
     Secret {
-        metadata: parent.metadata(name),
+        metadata: ObjectMeta { uid, ..parent.metadata(name) },
         data: Some(data),
         type_: Some("Opaque".to_owned()),
         ..Secret::default()

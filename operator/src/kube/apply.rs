@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Context, FIELD_MANAGER, differ, owners, request, request_optional, store};
+use super::{Context, FIELD_MANAGER, Refusal, differ, owners, request, request_optional, store};
 use crate::{
     failure::{Class, Failure},
     plan::{Child, Deletion, ObjectKind},
@@ -146,9 +146,7 @@ pub async fn apply(
         (Standing::Same | Standing::Leaving, _) => return Ok(Applied::Unchanged),
         (Standing::Taken, _) => return Ok(Applied::Taken),
         (Standing::LeftOver, _) => return Err(left_over(kind, name)),
-        (Standing::Replaced, _) => {
-            return Err(Failure::new(Class::Conflict, format!("apply {kind} {name}: another object by now")));
-        }
+        (Standing::Replaced, _) => return Err(replaced(kind.as_str(), name)),
         (Standing::Differs(field), Some(mut live)) => {
             tracing::info!(%kind, name, namespace, field, "the live object differs");
             if let Some(owned) = owners::as_applied(&live.metadata) {
@@ -182,6 +180,11 @@ pub fn left_over(kind: ObjectKind, name: &str) -> Failure {
         Class::Conflict,
         format!("create {kind} {name}: another of this name is still being deleted"),
     )
+}
+
+/// Nothing was written: what it was to be written to is gone, or another object has its name. The next look tells.
+fn replaced(kind: &str, name: &str) -> Failure {
+    Failure::new(Class::Conflict, format!("apply {kind} {name}: another object by now"))
 }
 
 /// Asks the API server what it would say to this child, and changes nothing.
@@ -222,7 +225,10 @@ async fn compare(
     let object = child.object.to_value().map_err(unwritable)?;
     let desired = complete(object, owner, namespace, child.existing.as_deref());
     let metadata = live.as_ref().map(|live| &live.metadata);
-    let claim = claim(metadata, owner, child.existing.as_deref(), Timestamp::now());
+    let claim = match child.object.metadata().uid.as_deref() {
+        Some(uid) if metadata.and_then(|live| live.uid.as_deref()) != Some(uid) => Claim::Replaced,
+        _ => claim(metadata, owner, child.existing.as_deref(), Timestamp::now()),
+    };
     let standing = match (claim, &live) {
         (Claim::Ours, Some(live)) => differing(&desired, live)?.map_or(Standing::Same, Standing::Differs),
         (Claim::Free | Claim::Ours, _) => Standing::Missing,
@@ -245,7 +251,7 @@ async fn create(api: &Api<DynamicObject>, name: &str, desired: Value, dry_run: b
 }
 
 /// By force, but only while it is the very object that was compared.
-async fn change(
+pub(super) async fn change(
     api: &Api<DynamicObject>,
     name: &str,
     live: &DynamicObject,
@@ -257,8 +263,17 @@ async fn change(
         metadata.insert("uid".into(), json!(live.metadata.uid));
     }
     let params = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
-    let what = format!("apply {} {name}", kind_of(desired));
-    request(what, api.patch(name, &params, &Patch::Apply(&guarded))).await
+    let kind = kind_of(desired);
+    let what = format!("apply {kind} {name}");
+    let answer = request(what, api.patch(name, &params, &Patch::Apply(&guarded))).await;
+    answer.map_err(|failure| if is_of_another(&failure) { replaced(kind, name) } else { failure })
+}
+
+/// The API server answers an apply that names a UID with a conflict where there is no object, and calls the UID
+/// immutable where there is another one.
+fn is_of_another(failure: &Failure) -> bool {
+    Refusal::of(failure)
+        .is_some_and(|refusal| refusal.fields.iter().any(|(field, _)| field == "metadata.uid"))
 }
 
 fn differing(desired: &Value, live: &DynamicObject) -> Result<Option<String>, Failure> {
@@ -274,6 +289,10 @@ fn kind_of(object: &Value) -> &str {
 
 /// What the frame adds to every child.
 fn complete(mut object: Value, owner: &OwnerReference, namespace: &str, existing: Option<&str>) -> Value {
+    // Whose it is was compared already: the one that is created and the one that is kept say the same.
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("uid");
+    }
     let hash = differ::hash(&object);
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return object };
     metadata.insert("namespace".into(), json!(namespace));

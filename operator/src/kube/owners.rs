@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{FIELD_MANAGER, request};
+use super::{FIELD_MANAGER, apply::change, request};
 use crate::failure::Failure;
 
 /// The owners with what we created or updated made ours by apply; None when there is nothing of it.
@@ -82,10 +82,8 @@ pub(super) async fn repair(
         metadata.remove("ownerReferences");
     }
     let update = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    let what = |step| format!("{step} {name}");
-    request(what("set the lists of"), api.patch(name, &update, &Patch::Merge(&whole))).await?;
-    let force = PatchParams::apply(FIELD_MANAGER).force();
-    let applied = request(what("apply"), api.patch(name, &force, &Patch::Apply(desired))).await?;
+    request(format!("set the lists of {name}"), api.patch(name, &update, &Patch::Merge(&whole))).await?;
+    let applied = change(api, name, live, desired, false).await?;
     // As long as we also own the fields as an update, a field that we no longer apply would stay.
     let Some(owners) = without_updates(&applied.metadata) else { return Ok(()) };
     write(api, &applied, owners).await.map(drop)

@@ -20,6 +20,16 @@ pub(crate) enum Fault {
     Status(u16),
 }
 
+/// What somebody else does to an object.
+#[derive(Clone, Debug)]
+pub(crate) enum Deed {
+    /// Unless it is there.
+    Makes(Value),
+    Deletes,
+    /// By another object of the name.
+    Replaces(Value),
+}
+
 #[derive(Default)]
 struct State {
     objects: BTreeMap<String, Value>,
@@ -32,8 +42,8 @@ struct State {
     unrecorded: Vec<Value>,
     /// What objects must not hold: part of their JSON, and the field that is found fault with.
     impossible: Option<(String, String)>,
-    /// An object that somebody makes right before a request.
-    appearing: Option<(usize, String, Value)>,
+    /// What somebody does right before a request.
+    deed: Option<(usize, String, Deed)>,
 }
 
 #[derive(Clone, Default)]
@@ -83,10 +93,10 @@ impl Api {
         state.objects.insert(path.to_owned(), object);
     }
 
-    /// Somebody makes an object, unless it is there, right before a request.
-    pub(crate) fn appear(&self, request: usize, path: &str, object: Value) {
+    /// Somebody does this right before a request.
+    pub(crate) fn meanwhile(&self, request: usize, path: &str, deed: Deed) {
         let mut state = self.state.lock().unwrap();
-        state.appearing = Some((state.requests + request, path.to_owned(), object));
+        state.deed = Some((state.requests + request, path.to_owned(), deed));
     }
 
     /// Every object that holds this is refused as invalid in that field.
@@ -102,6 +112,11 @@ impl Api {
     /// Whether the fault that was asked for has come to pass.
     pub(crate) fn failed(&self) -> bool {
         self.state.lock().unwrap().fault.is_none()
+    }
+
+    /// Whether what somebody was to do has come to pass.
+    pub(crate) fn befell(&self) -> bool {
+        self.state.lock().unwrap().deed.is_none()
     }
 
     pub(crate) fn take_writes(&self) -> Vec<String> {
@@ -124,11 +139,8 @@ impl Api {
         let mut state = self.state.lock().unwrap();
         state.requests += 1;
         let number = state.requests;
-        if let Some((_, at, mut object)) = state.appearing.take_if(|(at, ..)| *at == number)
-            && !state.objects.contains_key(&at)
-        {
-            state.stamp(&mut object);
-            state.objects.insert(at, object);
+        if let Some((_, at, deed)) = state.deed.take_if(|(at, ..)| *at == number) {
+            state.befall(at, deed);
         }
         let fault = state.fault.take_if(|(at, _)| *at == number).map(|(_, fault)| fault);
         match fault {
@@ -146,6 +158,16 @@ impl Api {
 }
 
 impl State {
+    fn befall(&mut self, path: String, deed: Deed) {
+        let mut object = match deed {
+            Deed::Makes(_) if self.objects.contains_key(&path) => return,
+            Deed::Makes(object) | Deed::Replaces(object) => object,
+            Deed::Deletes => return drop(self.objects.remove(&path)),
+        };
+        self.stamp(&mut object);
+        self.objects.insert(path, object);
+    }
+
     fn handle(
         &mut self,
         method: &Method,
@@ -183,6 +205,7 @@ impl State {
                 self.merge_status(path.trim_end_matches("/status"), body)
             }
             ("PATCH", _) if kind == Some("application/apply-patch+yaml") => self.apply(path, body),
+            ("PATCH", _) if kind == Some("application/merge-patch+json") => self.merge(path, body),
             ("DELETE", _) => self.delete(path, body),
             other => panic!("not simulated: {other:?} {path} {kind:?}"),
         }
@@ -240,8 +263,23 @@ impl State {
             self.objects.insert(path.to_owned(), object.clone());
             return (201, object);
         };
-        if uid.is_some_and(|uid| *uid != live["metadata"]["uid"]) {
-            return (409, status(409, "uid mismatch"));
+        let live = live.clone();
+        self.merge_into(path, &live, body)
+    }
+
+    fn merge(&mut self, path: &str, body: &Value) -> (u16, Value) {
+        let Some(live) = self.objects.get(path).cloned() else { return missing(path) };
+        let version = body["metadata"].get("resourceVersion");
+        if version.is_some_and(|version| *version != live["metadata"]["resourceVersion"]) {
+            return (409, status(409, "modified"));
+        }
+        self.merge_into(path, &live, body)
+    }
+
+    /// A patch with another UID than the live object's changes what never changes, which is no conflict.
+    fn merge_into(&mut self, path: &str, live: &Value, body: &Value) -> (u16, Value) {
+        if body["metadata"].get("uid").is_some_and(|uid| *uid != live["metadata"]["uid"]) {
+            return (422, invalid("metadata.uid"));
         }
         let mut object = live.clone();
         merge(&mut object, body);

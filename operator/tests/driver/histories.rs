@@ -11,12 +11,13 @@ use quartet_operator::{
 use serde_json::{Value, json};
 
 use super::{
-    api::{Api, Fault},
+    api::{Api, Deed, Fault},
     toy::ToyKind,
 };
 
 const TOY: &str = "/apis/quartet.dev/v1alpha1/namespaces/default/toys/demo";
 const CHILD: &str = "/api/v1/namespaces/default/configmaps/demo";
+const SECRET: &str = "/api/v1/namespaces/default/secrets/demo-admin";
 const REVISIONS: &str = "/controllerrevisions/";
 /// More reconciliations than any of these tests needs.
 const PATIENCE: usize = 10;
@@ -227,7 +228,7 @@ async fn a_name_taken_between_look_and_write_is_not_touched() {
     for request in 1..20 {
         let api = cluster(3);
         let mine = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "demo"}, "data": {"mine": "yes"}});
-        api.appear(request, CHILD, mine);
+        api.meanwhile(request, CHILD, Deed::Makes(mine));
         once(&api).await;
         if api.get(CHILD).is_some_and(|child| child["data"]["mine"] == "yes") {
             raced += 1;
@@ -241,6 +242,89 @@ async fn a_name_taken_between_look_and_write_is_not_touched() {
         }
     }
     assert!(raced > 5, "{raced}");
+}
+
+/// As many requests as a look takes that puts something back.
+const REQUESTS: usize = 10;
+
+fn token(api: &Api) -> Value {
+    api.get(SECRET).map_or(Value::Null, |secret| secret["data"]["token"].clone())
+}
+
+/// A settled resource whose Secret has lost its labels, so that it is written, and not its token. The request of that
+/// number is refused, for the fields to be put back in more than one way; 0: none.
+async fn damaged(refused: usize) -> Api {
+    let api = cluster(3);
+    settle(&api).await;
+    assert!(token(&api).is_string(), "{}", token(&api));
+    api.edit(SECRET, |secret| secret["metadata"]["labels"] = json!({}));
+    if refused > 0 {
+        api.fail(refused, Fault::Status(422));
+    }
+    api
+}
+
+fn assert_whole(api: &Api, context: &str) {
+    let metadata = &api.get(SECRET).unwrap()["metadata"];
+    assert_eq!(metadata["labels"]["app.kubernetes.io/managed-by"], "quartet", "{context}");
+    assert_eq!(metadata["ownerReferences"][0]["name"], "demo", "{context}");
+}
+
+#[tokio::test]
+async fn a_damaged_secret_keeps_its_token() {
+    for refused in 0..REQUESTS {
+        let api = damaged(refused).await;
+        let kept = token(&api);
+        settle(&api).await;
+        assert_whole(&api, &format!("{refused} refused"));
+        assert_eq!(token(&api), kept, "{refused} refused");
+    }
+}
+
+/// Whoever deletes it wants another one.
+#[tokio::test]
+async fn a_token_that_was_lost_at_any_request_never_comes_back() {
+    for refused in 0..REQUESTS {
+        for request in 1.. {
+            let api = damaged(refused).await;
+            let lost = token(&api);
+            api.meanwhile(request, SECRET, Deed::Deletes);
+            settle(&api).await;
+            if !api.befell() {
+                assert!(request > REQUESTS, "only {request} requests were tried");
+                break;
+            }
+            settle(&api).await;
+            let happened = format!("deleted before request {request}, {refused} refused");
+            assert_whole(&api, &happened);
+            let now = token(&api);
+            assert!(now.is_string() && now != lost, "{happened}: {now}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_made_meanwhile_is_not_overwritten() {
+    for refused in 0..REQUESTS {
+        for request in 1.. {
+            let api = damaged(refused).await;
+            let mut theirs = api.get(SECRET).unwrap();
+            theirs["metadata"].as_object_mut().unwrap().remove("uid");
+            theirs["data"]["token"] = json!("dGhlaXJz");
+            api.meanwhile(request, SECRET, Deed::Replaces(theirs));
+            let class = once(&api).await.failure.map(|failure| failure.class);
+            let happened = format!("replaced before request {request}, {refused} refused");
+            assert!(refused > 0 || matches!(class, None | Some(Class::Conflict)), "{happened}: {class:?}");
+            settle(&api).await;
+            if !api.befell() {
+                assert!(request > REQUESTS, "only {request} requests were tried");
+                break;
+            }
+            settle(&api).await;
+            assert_whole(&api, &happened);
+            assert_eq!(token(&api), "dGhlaXJz", "{happened}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -291,7 +375,7 @@ async fn what_an_earlier_resource_of_the_name_left_is_waited_for_and_not_called_
     let api = cluster(3);
     settle(&api).await;
     let revision = "/apis/apps/v1/namespaces/default/controllerrevisions/demo-accepted-1";
-    let old = [CHILD, revision].map(|path| (path, api.get(path).unwrap()));
+    let old = [CHILD, SECRET, revision].map(|path| (path, api.get(path).unwrap()));
     api.remove(TOY);
     api.put(
         TOY,

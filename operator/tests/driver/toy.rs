@@ -1,12 +1,18 @@
-//! The smallest kind with all that a kind can have: a child, a member, an operation, a spec that can be wrong.
+//! The smallest kind with all that a kind can have: a child, a secret, a member, an operation, a spec that can be wrong.
 
 use std::fmt;
 
-use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{CustomResource, ResourceExt};
 use quartet_operator::{
+    children::{Parent, secrets},
     failure::{Class, Failure},
     kube::{Context, store},
+    members::observe::owned,
+    names,
     plan::{Child, ObjectKind, Plan, Record},
     reconcile::{Fault, Given, Kind, Outcome, Verdict},
 };
@@ -55,6 +61,7 @@ pub(crate) struct ToyKind;
 
 pub(crate) struct Seen {
     member_size: u32,
+    secret: Option<Secret>,
 }
 
 pub(crate) const LARGEST: u32 = 9;
@@ -69,9 +76,12 @@ impl Kind for ToyKind {
     const LABEL: &'static str = "toy";
 
     async fn observe(ctx: &Context, obj: &Toy) -> Result<Seen, Failure> {
-        let member = store::get::<ConfigMap>(ctx, &obj.namespace().unwrap_or_default(), "member").await?;
+        let namespace = obj.namespace().unwrap_or_default();
+        let member = store::get::<ConfigMap>(ctx, &namespace, "member").await?;
         let size = member.and_then(|member| member.data?.get("size")?.parse().ok());
-        Ok(Seen { member_size: size.unwrap_or(0) })
+        let uid = obj.uid().unwrap_or_default();
+        let secret = owned::<Secret>(ctx, &namespace, &names::admin(&obj.name_any()), &uid).await?;
+        Ok(Seen { member_size: size.unwrap_or(0), secret })
     }
 
     fn validate(obj: &Toy, _: &Seen, _: &Given) -> Result<u32, Vec<Fault>> {
@@ -93,6 +103,8 @@ impl Kind for ToyKind {
     fn plan(obj: &Toy, size: &u32, seen: &Seen, given: &Given) -> Plan<Resize> {
         let mut plan = Plan::idle("Settled", "");
         plan.apply.push(Child::new(child(&obj.name_any(), *size)));
+        let parent = Parent::of(obj, Self::LABEL);
+        plan.apply.push(Child::new(secrets::admin(&parent, seen.secret.as_ref(), &given.secret)));
         let open = obj.status.as_ref().and_then(|status| status.operation.clone());
         match open {
             Some(open) if seen.member_size == open.size => {

@@ -33,14 +33,18 @@ pub fn passwords(valid: &Valid, seen: &Seen, fresh: &str) -> Secret {
             Some((user.name.clone(), password))
         })
         .collect();
-    secrets::secret(&valid.parent, name, data)
+    secrets::secret(&valid.parent, name, data, live)
 }
 
 /// Made once: a live password stays.
 fn generated(valid: &Valid, seen: &Seen, user: &User, fresh: &str) -> ByteString {
-    let live = seen.made.get(&names::user(&valid.parent.name, &user.name));
+    let live = of_user(valid, seen, user);
     live.and_then(|live| secrets::value(live, PASSWORD))
         .unwrap_or_else(|| secrets::text(&secret(fresh, &user.name)))
+}
+
+fn of_user<'a>(valid: &Valid, seen: &'a Seen, user: &User) -> Option<&'a Secret> {
+    seen.made.get(&names::user(&valid.parent.name, &user.name))
 }
 
 /// One of several of the same fresh bytes; nobody learns one from another.
@@ -63,7 +67,8 @@ pub fn of_users(valid: &Valid, seen: &Seen, fresh: &str) -> Vec<Secret> {
             data.extend(
                 user.database.iter().map(|database| ("database".to_owned(), secrets::text(database))),
             );
-            secrets::secret(parent, names::user(&parent.name, &user.name), data)
+            let live = of_user(valid, seen, user);
+            secrets::secret(parent, names::user(&parent.name, &user.name), data, live)
         })
         .collect()
 }
@@ -74,12 +79,13 @@ pub fn stats(valid: &Valid, seen: &Seen, fresh: &str) -> Option<Secret> {
         return None;
     }
     let name = names::proxy_stats(&valid.parent.name);
-    let live = |key: &str| secrets::value(seen.made.get(&name)?, key);
+    let live = seen.made.get(&name);
+    let kept = |key: &str| secrets::value(live?, key);
     let data = [
-        (USERNAME.to_owned(), live(USERNAME).unwrap_or_else(|| secrets::text("stats"))),
-        (PASSWORD.to_owned(), live(PASSWORD).unwrap_or_else(|| secrets::text(&secret(fresh, &name)))),
+        (USERNAME.to_owned(), kept(USERNAME).unwrap_or_else(|| secrets::text("stats"))),
+        (PASSWORD.to_owned(), kept(PASSWORD).unwrap_or_else(|| secrets::text(&secret(fresh, &name)))),
     ];
-    Some(secrets::secret(&valid.parent, name, data.into()))
+    Some(secrets::secret(&valid.parent, name, data.into(), live))
 }
 
 /// The Secret with the credentials of the proxies' statistics, whoever made it.

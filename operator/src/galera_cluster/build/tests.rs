@@ -168,6 +168,20 @@ fn generated_passwords_differ_and_are_made_once() {
 }
 
 #[test]
+fn passwords_are_kept_in_the_very_objects_that_hold_them() {
+    let cluster = cluster().settled();
+    let (valid, seen) = (cluster.valid(), cluster.seen());
+    let made = [secrets::passwords(&valid, &seen, "fresh"), secrets::stats(&valid, &seen, "fresh").unwrap()];
+    let all: Vec<Secret> = made.into_iter().chain(secrets::of_users(&valid, &seen, "fresh")).collect();
+    assert_eq!(all.len(), 3);
+    for secret in all {
+        let live = &seen.made[secret.metadata.name.as_deref().unwrap()];
+        assert_eq!((&secret.data, &secret.metadata.uid), (&live.data, &live.metadata.uid));
+        assert!(secret.metadata.uid.is_some());
+    }
+}
+
+#[test]
 fn a_users_own_password_is_followed_and_kept_when_its_secret_goes() {
     let valid = valid(|spec| {
         let named = SecretKeyRef { name: "mine".into(), key: "word".into() };

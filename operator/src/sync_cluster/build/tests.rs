@@ -144,10 +144,13 @@ fn a_budget_keeps_a_quorum_of_the_larger_number() {
 #[test]
 fn an_emptied_token_is_made_anew_and_a_live_one_stays() {
     let mut secret = secrets::admin(&valid(|_| {}).parent, None, "fresh");
+    assert_eq!(secret.metadata.uid, None, "there is none yet");
+    secret.metadata.uid = Some("first".to_owned());
     let token =
         |secret: &k8s_openapi::api::core::v1::Secret| secret.data.as_ref().unwrap()["token"].0.clone();
     let again = secrets::admin(&valid(|_| {}).parent, Some(&secret), "other");
     assert_eq!(token(&again), b"fresh");
+    assert_eq!(again.metadata.uid.as_deref(), Some("first"), "it is in that one only");
     secret.data = None;
     assert_eq!(token(&secrets::admin(&valid(|_| {}).parent, Some(&secret), "other")), b"other");
 }
