@@ -8,10 +8,7 @@ mod history;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, DeploymentStatus},
-        core::v1::Secret,
-    },
+    api::{apps::v1::Deployment, core::v1::Secret},
     apimachinery::pkg::apis::meta::v1::Condition,
 };
 use quartet_client::galera::MemberReport;
@@ -120,7 +117,8 @@ impl Cluster {
         let mut proxy = self.deployments.get(&names::proxy(Galera::NAME))?.clone();
         let ready =
             if self.primaries().is_empty() { 0 } else { proxy.spec.as_ref().unwrap().replicas.unwrap() };
-        proxy.status = Some(DeploymentStatus { ready_replicas: Some(ready), ..DeploymentStatus::default() });
+        let status = proxy.status.get_or_insert_default();
+        (status.ready_replicas, status.available_replicas) = (Some(ready), Some(ready));
         Some(proxy)
     }
 }

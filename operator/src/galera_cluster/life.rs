@@ -46,6 +46,22 @@ fn states(cluster: &Cluster) -> Vec<MemberState> {
 
 lives!(cluster);
 
+/// Old ones are ready all the while.
+#[test]
+fn a_new_image_of_the_proxies_is_in_force_once_no_old_one_is_left() {
+    let mut cluster = cluster().settled();
+    cluster.change(|spec| spec.proxy.image = Some("quartet/haproxy:2".to_owned()));
+    cluster.reconcile(usize::MAX);
+    for left in ["taken note", "0 of 2 are new"] {
+        let plan = cluster.plan();
+        assert!(plan.reason == "RollingOut" && plan.message.contains(left), "{plan}");
+        assert_eq!(cluster.condition(Type::Ready), ("False".to_owned(), "RollingOut".to_owned()));
+        assert_eq!(cluster.condition(Type::ProxyAvailable).0, "True");
+        cluster.tick();
+    }
+    assert!(cluster.is_ready_as_asked(), "{}", cluster.plan());
+}
+
 #[test]
 fn three_empty_members_become_one_cluster() {
     let cluster = cluster().settled();

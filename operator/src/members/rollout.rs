@@ -1,6 +1,9 @@
 //! Which pods run another template than the present one.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{
+    apps::v1::{Deployment, DeploymentStatus},
+    core::v1::Pod,
+};
 use quartet_crds::conditions::Reason;
 
 use super::Members;
@@ -41,10 +44,31 @@ pub fn restart(pod: &Pod) -> Vec<Deletion> {
     Deletion::new(ObjectKind::Pod, &pod.metadata, Grounds::Restart).into_iter().collect()
 }
 
+/// What is left to do until all pods of a Deployment are of the present template and available, as `kubectl rollout
+/// status` judges it.
+pub fn unfinished(deployment: &Deployment) -> Option<String> {
+    let status = deployment.status.as_ref();
+    if status.and_then(|status| status.observed_generation) < deployment.metadata.generation {
+        return Some("their Deployment's controller has not taken note of it yet".to_owned());
+    }
+    let count = |of: fn(&DeploymentStatus) -> Option<i32>| status.and_then(of).unwrap_or(0);
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let (updated, available) =
+        (count(|status| status.updated_replicas), count(|status| status.available_replicas));
+    let old = count(|status| status.replicas) - updated;
+    if updated < wanted {
+        Some(format!("{updated} of {wanted} are new"))
+    } else if old > 0 {
+        Some(format!("{old} old ones are still there"))
+    } else {
+        (available < updated).then(|| format!("{available} of {updated} new ones are available"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::{
-        api::apps::v1::{StatefulSet, StatefulSetStatus},
+        api::apps::v1::{DeploymentSpec, StatefulSet, StatefulSetStatus},
         apimachinery::pkg::apis::meta::v1::ObjectMeta,
     };
 
@@ -68,6 +92,35 @@ mod tests {
         assert_eq!(unseen::<()>(&members(2, Some(2))), None);
         for stale in [members(2, Some(1)), members(1, None)] {
             assert_eq!(unseen::<()>(&stale).map(|step| step.reason), Some(Reason::RollingOut));
+        }
+    }
+
+    /// Two of them, in the second generation: that which was observed, new pods, all pods, available ones.
+    fn deployment(observed: i64, updated: i32, all: i32, available: i32) -> Deployment {
+        Deployment {
+            metadata: ObjectMeta { generation: Some(2), ..ObjectMeta::default() },
+            spec: Some(DeploymentSpec { replicas: Some(2), ..DeploymentSpec::default() }),
+            status: Some(DeploymentStatus {
+                observed_generation: Some(observed),
+                updated_replicas: Some(updated),
+                replicas: Some(all),
+                available_replicas: Some(available),
+                ..DeploymentStatus::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn a_deployment_has_rolled_when_all_its_pods_are_new_and_no_old_one_is_left() {
+        assert_eq!(unfinished(&deployment(2, 2, 2, 2)), None);
+        for (left, rolling) in [
+            ("taken note", deployment(1, 2, 2, 2)),
+            ("taken note", Deployment { status: None, ..deployment(2, 2, 2, 2) }),
+            ("1 of 2 are new", deployment(2, 1, 3, 3)),
+            ("1 old ones", deployment(2, 2, 3, 3)),
+            ("1 of 2 new ones are available", deployment(2, 2, 2, 1)),
+        ] {
+            assert!(unfinished(&rolling).is_some_and(|message| message.contains(left)), "{left}");
         }
     }
 }

@@ -8,7 +8,7 @@ use quartet_crds::conditions::Reason;
 use super::{IDLE, Step, World};
 use crate::{
     galera_cluster::build::settings,
-    members::{pods::explain, volumes},
+    members::{pods::explain, rollout, volumes},
     names,
     plan::{close, list},
 };
@@ -68,13 +68,17 @@ fn resizing(world: &World<'_>) -> Option<Step> {
     })
 }
 
+/// Old ones serve too, but what the spec asks for is new ones.
 fn proxies(world: &World<'_>) -> Option<Step> {
     let (ready, wanted) = (world.seen.ready_proxies(), world.valid.proxies);
-    (ready < wanted).then(|| {
-        let name = names::proxy(&world.valid.parent.name);
+    let name = names::proxy(&world.valid.parent.name);
+    if ready < wanted {
         let message = format!("{ready} of {wanted} proxies are ready: look at the pods {name}-….");
-        Step::wait(Reason::ProxyUnready, message).after(WAITING)
-    })
+        return Some(Step::wait(Reason::ProxyUnready, message).after(WAITING));
+    }
+    let left = rollout::unfinished(world.seen.proxy.as_ref()?)?;
+    let message = format!("The proxies are being replaced, {left}; if it lasts, look at the pods {name}-….");
+    Some(Step::wait(Reason::RollingOut, message).after(WAITING))
 }
 
 /// What members tell of the databases and users that the present spec asks for.
