@@ -23,7 +23,7 @@ use crate::{
     members::pods::explain,
     plan::list,
     reconcile::{Given, Outcome, Verdict},
-    status as common,
+    status::{self as common, Told},
 };
 
 /// What has to be left of a member's volume.
@@ -40,9 +40,7 @@ pub fn status(
     let before = obj.status.clone().unwrap_or_default();
     let world = verdict.valid.map(|valid| World::new(obj, valid, seen, given));
     let observed = match &world {
-        Some(world) => {
-            Look { world, verdict, outcome, reason: common::reason(verdict.plan.reason) }.observations()
-        }
+        Some(world) => Look { world, told: Told::new(verdict, outcome) }.observations(),
         None => common::never_accepted(verdict.faults, &CONDITIONS),
     };
     let generation = obj.metadata.generation;
@@ -75,61 +73,25 @@ fn is_nearly_full(report: &MemberReport, asked_for: u64) -> bool {
 /// One look at everything, from which each condition takes its part.
 struct Look<'a> {
     world: &'a World<'a>,
-    verdict: &'a Verdict<'a, GaleraClusters>,
-    outcome: &'a Outcome,
-    /// Of the plan.
-    reason: Reason,
+    told: Told<'a>,
 }
 
 impl Look<'_> {
     fn observations(&self) -> Vec<Observation> {
-        let (accepted, degraded) = (common::accepted(self.verdict.faults), self.degraded());
+        let (accepted, degraded) = (self.told.accepted(), self.degraded());
         let (quorate, proxy) = (self.quorate(), self.proxy_available());
         let available = self.available(&quorate);
         let (recovering, schema) = (self.recovering(&quorate), self.schema_applied());
-        let ready = self.ready(&accepted, &degraded);
-        vec![accepted, self.progressing(), available, degraded, ready, quorate, proxy, recovering, schema]
+        let (members, proxies) = (self.world.valid.replicas, self.world.valid.proxies);
+        let settled = format!("All {members} members are Synced, and {proxies} proxies lead to them.");
+        let ready = self.told.ready(&accepted, &degraded, settled);
+        let progressing = self.told.progressing();
+        vec![accepted, progressing, available, degraded, ready, quorate, proxy, recovering, schema]
     }
 
-    fn message(&self) -> String {
-        self.verdict.plan.message.clone()
-    }
-
-    fn progressing(&self) -> Observation {
-        use Reason::{
-            Bootstrapping, Founding, Growing, Hibernating, Joining, ProxyUnready, Recovering,
-            ResizingVolumes, RollingOut, RolloutWaiting, SchemaPending, Shrinking, StartingMembers,
-            WaitingForMembers,
-        };
-        let under_way = matches!(
-            self.reason,
-            Bootstrapping
-                | Founding
-                | Growing
-                | Hibernating
-                | Joining
-                | ProxyUnready
-                | Recovering
-                | ResizingVolumes
-                | RollingOut
-                | RolloutWaiting
-                | SchemaPending
-                | Shrinking
-                | StartingMembers
-                | WaitingForMembers
-        );
-        Observation::new(Type::Progressing, under_way, self.reason, self.message())
-    }
-
-    /// Why there is nobody to ask, where that is so.
     fn absent(&self) -> Option<(Reason, &'static str)> {
-        if self.world.valid.spec.hibernated && !self.world.is_quorate() {
-            Some((Reason::Hibernated, "hibernated is true: no member runs."))
-        } else if self.world.cluster.is_none() {
-            Some((Reason::NotFounded, "The cluster has not been founded yet."))
-        } else {
-            None
-        }
+        let world = self.world;
+        common::absent(world.valid.spec.hibernated && !world.is_quorate(), world.cluster.is_some())
     }
 
     fn quorate(&self) -> Observation {
@@ -154,7 +116,7 @@ impl Look<'_> {
             return not(reason, message);
         }
         let about_it = matches!(
-            self.reason,
+            self.told.reason,
             Reason::Recovering
                 | Reason::Bootstrapping
                 | Reason::WaitingForMembers
@@ -162,8 +124,8 @@ impl Look<'_> {
                 | Reason::ForeignMember
                 | Reason::MemberBlocked
         );
-        let reason = if about_it { self.reason } else { Reason::Recovering };
-        Observation::new(Type::Recovering, true, reason, self.message())
+        let reason = if about_it { self.told.reason } else { Reason::Recovering };
+        Observation::new(Type::Recovering, true, reason, self.told.message())
     }
 
     fn proxy_available(&self) -> Observation {
@@ -180,8 +142,8 @@ impl Look<'_> {
 
     fn available(&self, quorate: &Observation) -> Observation {
         if quorate.status != Status::True {
-            let reason = if self.is_refused() { self.reason } else { quorate.reason };
-            let message = if self.is_refused() { self.message() } else { quorate.message.clone() };
+            let reason = if self.is_refused() { self.told.reason } else { quorate.reason };
+            let message = if self.is_refused() { self.told.message() } else { quorate.message.clone() };
             return Observation::new(Type::Available, false, reason, message);
         }
         if self.world.writer().is_none() {
@@ -203,7 +165,7 @@ impl Look<'_> {
     /// Only a human can go on from here.
     fn is_refused(&self) -> bool {
         matches!(
-            self.reason,
+            self.told.reason,
             Reason::DataLost | Reason::ForeignMember | Reason::MemberBlocked | Reason::WaitingForMembers
         )
     }
@@ -237,15 +199,7 @@ impl Look<'_> {
     }
 
     fn degraded(&self) -> Observation {
-        if let Some(taken) = common::taken(self.outcome) {
-            return taken;
-        }
-        if self.is_refused() {
-            return Observation::new(Type::Degraded, true, self.reason, self.message());
-        }
-        common::failed(self.outcome).or_else(|| self.members_degraded()).unwrap_or_else(|| {
-            Observation::new(Type::Degraded, false, Reason::Healthy, "Nothing is wrong that we know of.")
-        })
+        self.told.degraded(self.is_refused(), || self.members_degraded())
     }
 
     fn members_degraded(&self) -> Option<Observation> {
@@ -296,31 +250,9 @@ impl Look<'_> {
             );
             return is(Reason::MembersUnready, message);
         }
-        if self.reason == Reason::SchemaRefused {
-            return is(Reason::SchemaRefused, self.message());
+        if self.told.reason == Reason::SchemaRefused {
+            return is(Reason::SchemaRefused, self.told.message());
         }
         None
-    }
-
-    /// The summary: everything is as the present spec asks, and every member says so.
-    fn ready(&self, accepted: &Observation, degraded: &Observation) -> Observation {
-        if accepted.status == Status::False {
-            return Observation { r#type: Type::Ready, ..accepted.clone() };
-        }
-        if self.reason == Reason::Paused {
-            return Observation::new(Type::Ready, Status::Unknown, Reason::Paused, self.message());
-        }
-        if degraded.status == Status::True
-            && (self.reason == Reason::Settled
-                || matches!(degraded.reason, Reason::NameTaken | Reason::StepFailed))
-        {
-            return Observation { r#type: Type::Ready, status: Status::False, ..degraded.clone() };
-        }
-        if self.reason != Reason::Settled {
-            return Observation::new(Type::Ready, false, self.reason, self.message());
-        }
-        let (members, proxies) = (self.world.valid.replicas, self.world.valid.proxies);
-        let message = format!("All {members} members are Synced, and {proxies} proxies lead to them.");
-        Observation::new(Type::Ready, true, Reason::AllMembersReady, message)
     }
 }

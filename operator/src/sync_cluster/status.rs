@@ -19,7 +19,7 @@ use crate::{
     members::pods::explain,
     plan::list,
     reconcile::{Given, Outcome, Verdict},
-    status as common,
+    status::{self as common, Told},
 };
 
 pub fn status(
@@ -33,8 +33,7 @@ pub fn status(
     let observed = match verdict.valid {
         Some(valid) => {
             let world = World::new(obj, valid, seen, given);
-            Look { world: &world, verdict, outcome, reason: common::reason(verdict.plan.reason) }
-                .observations()
+            Look { world: &world, told: Told::new(verdict, outcome) }.observations()
         }
         None => common::never_accepted(verdict.faults, &CONDITIONS),
     };
@@ -57,21 +56,19 @@ pub fn status(
 /// One look at everything, from which each condition takes its part.
 struct Look<'a> {
     world: &'a World<'a>,
-    verdict: &'a Verdict<'a, SyncClusters>,
-    outcome: &'a Outcome,
-    /// Of the plan.
-    reason: Reason,
+    told: Told<'a>,
 }
 
 impl Look<'_> {
     fn observations(&self) -> Vec<Observation> {
-        let (accepted, progressing) = (common::accepted(self.verdict.faults), self.progressing());
-        let (available, degraded) = (self.available(), self.degraded());
-        let ready = self.ready(&accepted, &degraded);
+        let (accepted, degraded) = (self.told.accepted(), self.degraded());
+        let members = self.world.valid.replicas;
+        let settled = format!("All {members} members are ready, vote and have caught up.");
+        let ready = self.told.ready(&accepted, &degraded, settled);
         vec![
             accepted,
-            progressing,
-            available,
+            self.told.progressing(),
+            self.available(),
             degraded,
             ready,
             self.leader_elected(),
@@ -79,42 +76,9 @@ impl Look<'_> {
         ]
     }
 
-    fn message(&self) -> String {
-        self.verdict.plan.message.clone()
-    }
-
-    fn progressing(&self) -> Observation {
-        use Reason::{
-            Founding, Growing, Hibernating, MembershipChanging, ReplacingMember, ResettingMember,
-            ResizingVolumes, RollingOut, RolloutWaiting, Shrinking, StartingMembers,
-        };
-        let under_way = matches!(
-            self.reason,
-            Founding
-                | Growing
-                | Hibernating
-                | MembershipChanging
-                | ReplacingMember
-                | ResettingMember
-                | ResizingVolumes
-                | RollingOut
-                | RolloutWaiting
-                | Shrinking
-                | StartingMembers
-        );
-        Observation::new(Type::Progressing, under_way, self.reason, self.message())
-    }
-
-    /// Why there is nobody to ask, where that is so.
     fn absent(&self) -> Option<(Reason, &'static str)> {
         let world = self.world;
-        if world.valid.spec.hibernated && !world.all_led() {
-            Some((Reason::Hibernated, "hibernated is true: no member runs."))
-        } else if world.cluster.is_none() {
-            Some((Reason::NotFounded, "The cluster has not been founded yet."))
-        } else {
-            None
-        }
+        common::absent(world.valid.spec.hibernated && !world.all_led(), world.cluster.is_some())
     }
 
     fn leader_elected(&self) -> Observation {
@@ -151,7 +115,7 @@ impl Look<'_> {
 
     fn available(&self) -> Observation {
         if self.is_lost() {
-            return Observation::new(Type::Available, false, self.reason, self.message());
+            return Observation::new(Type::Available, false, self.told.reason, self.told.message());
         }
         let led = self.leader_elected();
         let anybody = self.world.seen.members.pods.keys().any(|ordinal| self.world.is_ready(*ordinal));
@@ -166,19 +130,12 @@ impl Look<'_> {
     }
 
     fn is_lost(&self) -> bool {
-        matches!(self.reason, Reason::DataLost | Reason::QuorumLost | Reason::ForeignMember)
+        matches!(self.told.reason, Reason::DataLost | Reason::QuorumLost | Reason::ForeignMember)
     }
 
     fn degraded(&self) -> Observation {
-        if let Some(taken) = common::taken(self.outcome) {
-            return taken;
-        }
-        if self.is_lost() || self.reason == Reason::MemberBlocked {
-            return Observation::new(Type::Degraded, true, self.reason, self.message());
-        }
-        common::failed(self.outcome).or_else(|| self.members_degraded()).unwrap_or_else(|| {
-            Observation::new(Type::Degraded, false, Reason::Healthy, "Nothing is wrong that we know of.")
-        })
+        let refused = self.is_lost() || self.told.reason == Reason::MemberBlocked;
+        self.told.degraded(refused, || self.members_degraded())
     }
 
     fn members_degraded(&self) -> Option<Observation> {
@@ -223,27 +180,5 @@ impl Look<'_> {
             return is(Reason::MembersUnready, message);
         }
         None
-    }
-
-    /// The summary: everything is as the present spec asks, and every member says so.
-    fn ready(&self, accepted: &Observation, degraded: &Observation) -> Observation {
-        if accepted.status == Status::False {
-            return Observation { r#type: Type::Ready, ..accepted.clone() };
-        }
-        if self.reason == Reason::Paused {
-            return Observation::new(Type::Ready, Status::Unknown, Reason::Paused, self.message());
-        }
-        if degraded.status == Status::True && (self.is_lost() || self.reason == Reason::Settled) {
-            return Observation { r#type: Type::Ready, status: Status::False, ..degraded.clone() };
-        }
-        if matches!(degraded.reason, Reason::NameTaken | Reason::StepFailed) {
-            return Observation { r#type: Type::Ready, status: Status::False, ..degraded.clone() };
-        }
-        if self.reason != Reason::Settled {
-            return Observation::new(Type::Ready, false, self.reason, self.message());
-        }
-        let members = self.world.valid.replicas;
-        let message = format!("All {members} members are ready, vote and have caught up.");
-        Observation::new(Type::Ready, true, Reason::AllMembersReady, message)
     }
 }
