@@ -53,6 +53,11 @@ impl<Call> Plan<Call> {
         }
     }
 
+    /// The resource is paused.
+    pub fn paused() -> Self {
+        Self::idle(Reason::Paused.as_str(), "paused is true: the operator does nothing but report")
+    }
+
     /// Pods are to be made anew by what it has written: it was decided by those that there were before, and nobody is to
     /// take them for the new ones.
     pub fn rolls(&mut self) {

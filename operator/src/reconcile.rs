@@ -67,7 +67,8 @@ pub trait Kind: Send + Sync + 'static {
         faults::origin(child, path)
     }
 
-    /// `obj` carries the spec that `valid` was made of: the present one, or the last accepted one.
+    /// `obj` carries the spec that `valid` was made of: the present one, or the last accepted one. Not asked for while
+    /// the resource is paused.
     fn plan(obj: &Self::Resource, valid: &Self::Valid, seen: &Self::Seen, given: &Given) -> Plan<Self::Call>;
 
     /// Carries out one command. A refusal by the member is a failure of class Conflict.

@@ -161,6 +161,7 @@ impl Model for Galera {
             storage: &mut spec.storage,
             deletion_policy: &mut spec.deletion_policy,
             hibernated: &mut spec.hibernated,
+            paused: &mut spec.paused,
         }
     }
 

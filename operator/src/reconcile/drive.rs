@@ -90,11 +90,7 @@ pub async fn look<K: Kind>(
     let mut seen = K::observe(ctx, &obj).await?;
     let paused = K::paused(&obj);
     let plan_of = |obj: &K::Resource, valid: &K::Valid, seen: &K::Seen| {
-        if paused {
-            Plan::idle("Paused", "paused is true: the operator does nothing but report")
-        } else {
-            K::plan(obj, valid, seen, &given)
-        }
+        if paused { Plan::paused() } else { K::plan(obj, valid, seen, &given) }
     };
     let mut decided = None;
     match K::validate(&obj, &seen, &given) {

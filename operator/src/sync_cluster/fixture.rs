@@ -125,6 +125,7 @@ impl Model for Raft {
             storage: &mut spec.storage,
             deletion_policy: &mut spec.deletion_policy,
             hibernated: &mut spec.hibernated,
+            paused: &mut spec.paused,
         }
     }
 

@@ -2,35 +2,24 @@
 
 use quartet_client::galera::MemberReport;
 use quartet_crds::{
-    conditions::{self, Type},
+    conditions::Type,
     galera_cluster::{CONDITIONS, GaleraClusterStatus, MemberState},
 };
 
 use crate::{
-    galera_cluster::{
-        GaleraClusters,
-        fixture::{Cluster, cluster},
-        status::status,
-    },
+    fixture,
+    galera_cluster::{GaleraClusters, fixture::cluster},
     members::Probe,
-    plan::{ObjectKind, Plan},
-    reconcile::{Fault, Outcome, Verdict},
+    reconcile::{Outcome, Verdict},
 };
 
 fn said(status: &GaleraClusterStatus, r#type: Type) -> (String, String, String) {
-    let condition = conditions::find(&status.conditions, r#type).unwrap();
-    (condition.status.clone(), condition.reason.clone(), condition.message.clone())
-}
-
-fn after(cluster: &Cluster, outcome: &Outcome) -> GaleraClusterStatus {
-    let (seen, given, plan, valid) = (cluster.seen(), cluster.given(), cluster.plan(), cluster.valid());
-    let verdict = Verdict::<GaleraClusters> { faults: &[], valid: Some(&valid), plan: &plan };
-    status(&cluster.resource, &seen, &verdict, outcome, &given)
+    fixture::said(&status.conditions, r#type)
 }
 
 #[test]
 fn every_condition_is_there_from_the_first_look() {
-    let status = after(&cluster(), &Outcome::default());
+    let status = cluster().status();
     for r#type in CONDITIONS {
         said(&status, r#type);
     }
@@ -40,22 +29,6 @@ fn every_condition_is_there_from_the_first_look() {
         (said(&status, Type::Recovering).0, said(&status, Type::Degraded).0),
         ("False".into(), "False".into())
     );
-}
-
-#[test]
-fn a_spec_that_was_never_accepted_says_what_is_wrong_in_every_column() {
-    let cluster = cluster();
-    let message = "there is no Secret \"app\" in this namespace".to_owned();
-    let faults =
-        [Fault { field: "spec.users[0].passwordSecretRef".into(), reason: "SecretNotFound", message }];
-    let plan = Plan::idle("SecretNotFound", "");
-    let verdict = Verdict::<GaleraClusters> { faults: &faults, valid: None, plan: &plan };
-    let status = status(&cluster.resource, &cluster.seen(), &verdict, &Outcome::default(), &cluster.given());
-    for r#type in [Type::Accepted, Type::Ready] {
-        let (holds, reason, message) = said(&status, r#type);
-        assert_eq!((holds.as_str(), reason.as_str()), ("False", "SecretNotFound"));
-        assert!(message.contains("there is no Secret \"app\""), "{message}");
-    }
 }
 
 #[test]
@@ -83,18 +56,6 @@ fn a_silent_member_keeps_what_it_held_when_it_was_last_heard() {
     assert_eq!((member.incarnation, member.uuid), (before.incarnation, before.uuid));
     assert!(member.seqno.is_some() && member.last_seen.is_some() && !member.wsrep_ready);
     assert_eq!(cluster.status().member_summary.as_deref(), Some("2/3"));
-}
-
-#[test]
-fn a_taken_name_is_degraded_and_names_the_object() {
-    let cluster = cluster().settled();
-    let outcome =
-        Outcome { taken: vec![(ObjectKind::Deployment, "shop-proxy".into())], ..Outcome::default() };
-    let status = after(&cluster, &outcome);
-    let (holds, reason, message) = said(&status, Type::Degraded);
-    assert_eq!((holds.as_str(), reason.as_str()), ("True", "NameTaken"));
-    assert!(message.contains("Deployment shop-proxy"), "{message}");
-    assert_eq!(said(&status, Type::Available).0, "True");
 }
 
 /// A volume may be a folder of a disk that it shares with others: what is left is measured by what was asked for.
@@ -138,18 +99,4 @@ fn a_volume_that_fills_up_is_told_before_it_is_full_and_not_written_as_it_fills(
     let verdict = Verdict::<GaleraClusters> { faults: &[], valid: Some(&valid), plan: &plan };
     let status = super::status(&cluster.resource, &seen, &verdict, &Outcome::default(), &cluster.given());
     assert_eq!(said(&status, Type::Degraded).0, "False");
-}
-
-#[test]
-fn a_paused_cluster_promises_nothing_and_still_tells_what_serves() {
-    let cluster = cluster().settled();
-    let (seen, given, valid) = (cluster.seen(), cluster.given(), cluster.valid());
-    let plan = Plan::idle("Paused", "paused is true");
-    let verdict = Verdict::<GaleraClusters> { faults: &[], valid: Some(&valid), plan: &plan };
-    let status = status(&cluster.resource, &seen, &verdict, &Outcome::default(), &given);
-    assert_eq!(
-        (said(&status, Type::Ready).0, said(&status, Type::Ready).1),
-        ("Unknown".into(), "Paused".into())
-    );
-    assert_eq!(said(&status, Type::Available).0, "True");
 }

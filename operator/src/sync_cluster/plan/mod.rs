@@ -54,9 +54,6 @@ const STEPS: [fn(&World<'_>) -> Option<Step>; 11] = [
 ];
 
 pub fn next(obj: &SyncCluster, valid: &Valid, seen: &Seen, given: &Given) -> Plan<Call> {
-    if obj.spec.paused {
-        return Plan::idle(Reason::Paused.as_str(), "paused is true: nothing is changed until it is false.");
-    }
     let world = World::new(obj, valid, seen, given);
     let step = STEPS
         .iter()
