@@ -4,12 +4,9 @@ use std::fmt;
 
 use quartet_client::galera::{Bootstrap, Drain};
 
-/// One command to one member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    pub ordinal: u16,
-    pub command: Command,
-}
+use crate::members;
+
+pub type Call = members::call::Call<Command>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -17,11 +14,10 @@ pub enum Command {
     Drain(Drain),
 }
 
-impl fmt::Display for Call {
+impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "member {}: ", self.ordinal)?;
-        match &self.command {
-            Command::Bootstrap(Bootstrap {
+        match self {
+            Self::Bootstrap(Bootstrap {
                 position: Some(position),
                 new_history: true,
                 operation,
@@ -30,13 +26,13 @@ impl fmt::Display for Call {
             }) => {
                 write!(f, "begin the history {operation} with {position} in run {run}")
             }
-            Command::Bootstrap(Bootstrap { position: Some(position), run, .. }) => {
+            Self::Bootstrap(Bootstrap { position: Some(position), run, .. }) => {
                 write!(f, "form a Primary component from {position} in run {run}")
             }
-            Command::Bootstrap(Bootstrap { position: None, incarnation, .. }) => {
+            Self::Bootstrap(Bootstrap { position: None, incarnation, .. }) => {
                 write!(f, "found the cluster on the empty volume {incarnation}")
             }
-            Command::Drain(_) => write!(f, "move clients away"),
+            Self::Drain(_) => write!(f, "move clients away"),
         }
     }
 }

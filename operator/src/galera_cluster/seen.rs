@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 };
 use quartet_client::galera::MemberReport;
 
-use crate::members::{Members, Probe};
+use crate::members::{self, Members, Probe};
 
 /// Children are here only when they carry our owner UID.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,10 +29,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn report(&self, ordinal: u16) -> Option<&MemberReport> {
-        match self.probes.get(&ordinal)? {
-            Probe::Answered(report) if report.ordinal == ordinal => Some(report),
-            _ => None,
-        }
+        members::report(&self.probes, ordinal)
     }
 
     /// The members that answered, in order.

@@ -1,8 +1,9 @@
 //! Members: the pods of a StatefulSet with their volumes, as every kind has them.
 //!
-//! What `observe` reads of them, and what plans ask about them. What never lives here: what a member answers, and
-//! what it is for.
+//! What `observe` reads of them, and what plans ask about them. What never lives here: what else a member
+//! answers than who it is, and what it is for.
 
+pub mod call;
 pub mod hibernate;
 pub mod observe;
 pub mod pods;
@@ -16,6 +17,7 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod, Secret},
     storage::v1::StorageClass,
 };
+use quartet_client::{admin, galera};
 
 /// Children are here only when they carry our owner UID (pods: when their StatefulSet does; claims: by name). An
 /// object of somebody else with a child's name is seen by whoever applies the child.
@@ -37,6 +39,31 @@ pub struct Members {
 pub enum Probe<Report> {
     Answered(Box<Report>),
     Failed(String),
+}
+
+/// What a member says of itself.
+pub trait Report {
+    fn ordinal(&self) -> u16;
+}
+
+impl Report for admin::MemberReport {
+    fn ordinal(&self) -> u16 {
+        self.ordinal
+    }
+}
+
+impl Report for galera::MemberReport {
+    fn ordinal(&self) -> u16 {
+        self.ordinal
+    }
+}
+
+/// The member's own answer: an address may be another's by now.
+pub fn report<R: Report>(probes: &BTreeMap<u16, Probe<R>>, ordinal: u16) -> Option<&R> {
+    match probes.get(&ordinal)? {
+        Probe::Answered(report) if report.ordinal() == ordinal => Some(report),
+        _ => None,
+    }
 }
 
 impl Members {

@@ -4,12 +4,10 @@ use std::fmt;
 
 use quartet_client::admin::{ChangeMembership, Drain, Found, Reset};
 
-/// One command to one member. A command for several groups is given to every member that leads some of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    pub ordinal: u16,
-    pub command: Command,
-}
+use crate::members;
+
+/// A command for several groups is given to every member that leads some of them.
+pub type Call = members::call::Call<Command>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -19,19 +17,18 @@ pub enum Command {
     Reset(Reset),
 }
 
-impl Call {
+impl Command {
     /// Gives up something that serves. A drain does not: the others serve on, and it comes back by itself.
     pub fn is_disruptive(&self) -> bool {
-        matches!(self.command, Command::Reset(_))
+        matches!(self, Self::Reset(_))
     }
 }
 
-impl fmt::Display for Call {
+impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "member {}: ", self.ordinal)?;
-        match &self.command {
-            Command::Found(found) => write!(f, "found cluster {} of {}", found.cluster, found.members.len()),
-            Command::ChangeMembership(change) => {
+        match self {
+            Self::Found(found) => write!(f, "found cluster {} of {}", found.cluster, found.members.len()),
+            Self::ChangeMembership(change) => {
                 write!(f, "change membership")?;
                 for group in &change.groups {
                     let voters = group.voters.iter().map(|voter| voter.peer.ordinal).collect::<Vec<_>>();
@@ -45,8 +42,8 @@ impl fmt::Display for Call {
                 }
                 Ok(())
             }
-            Command::Drain(_) => write!(f, "leave the Service and hand over all leaderships"),
-            Command::Reset(reset) => write!(f, "give up the data of {}", reset.incarnation),
+            Self::Drain(_) => write!(f, "leave the Service and hand over all leaderships"),
+            Self::Reset(reset) => write!(f, "give up the data of {}", reset.incarnation),
         }
     }
 }

@@ -97,7 +97,7 @@ impl Kind for SyncClusters {
     }
 
     fn is_disruptive(call: &Call) -> bool {
-        call.is_disruptive()
+        call.command.is_disruptive()
     }
 }
 

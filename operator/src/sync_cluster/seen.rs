@@ -6,7 +6,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use quartet_client::admin::{MemberReport, MemberState};
 use uuid::Uuid;
 
-use crate::members::{Members, Probe};
+use crate::members::{self, Members, Probe};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
@@ -19,10 +19,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn report(&self, ordinal: u16) -> Option<&MemberReport> {
-        match self.probes.get(&ordinal)? {
-            Probe::Answered(report) if report.ordinal == ordinal => Some(report),
-            _ => None,
-        }
+        members::report(&self.probes, ordinal)
     }
 
     /// The members that answered, in order.
