@@ -1,4 +1,4 @@
-//! Which pods run another template than the present one.
+//! Which pods run another template than the present one, and what is done about it whatever the kind.
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, DeploymentStatus},
@@ -6,10 +6,13 @@ use k8s_openapi::api::{
 };
 use quartet_crds::conditions::Reason;
 
-use super::Members;
+use super::{
+    Members,
+    pods::{explain, is_dead},
+};
 use crate::{
     names,
-    plan::{Deletion, Grounds, ObjectKind, Step},
+    plan::{Deletion, Grounds, ObjectKind, Step, list},
 };
 
 /// The template revision that pods shall have; None while the StatefulSet's controller has not seen the present one.
@@ -37,6 +40,34 @@ pub fn unseen<Call>(members: &Members) -> Option<Step<Call>> {
     members.stateful_set.as_ref().filter(|_| revision(members).is_none())?;
     let message = "The StatefulSet's controller has not taken note of the present template yet.";
     Some(Step::wait(Reason::RollingOut, message))
+}
+
+/// A pod in which nothing runs is replaced at once: it has nothing to lose, and reverting a bad template must be able to
+/// recover. `name`: what the kind calls a member.
+pub fn replace_dead<Call>(members: &Members, name: impl Fn(u16) -> String) -> Option<Step<Call>> {
+    let (ordinal, pod) = outdated(members).into_iter().find(|(_, pod)| is_dead(pod))?;
+    let message = format!(
+        "Nothing runs in the pod of {}, and its template is an old one: it is replaced.",
+        name(ordinal)
+    );
+    Some(Step::wait(Reason::RollingOut, message).deleting(restart(pod)))
+}
+
+/// Of those that there shall be, some have no pod, or one that is going: the next one is not restarted before they are
+/// back. `to_go`: how many still run an old template.
+pub fn returning<Call>(members: &Members, wanted: u16, to_go: usize) -> Option<Step<Call>> {
+    let stays = |ordinal: &u16| {
+        members.pods.get(ordinal).is_some_and(|pod| pod.metadata.deletion_timestamp.is_none())
+    };
+    let missing: Vec<u16> = (0..wanted).filter(|ordinal| !stays(ordinal)).collect();
+    (!missing.is_empty()).then(|| {
+        let message = format!(
+            "{to_go} members still run an old template; waiting for the pods of {}.{}",
+            list(&missing),
+            explain(&members.pods, &missing)
+        );
+        Step::wait(Reason::RollingOut, message)
+    })
 }
 
 /// Its StatefulSet makes it anew, with the present template.

@@ -3,9 +3,10 @@
 use std::cmp::Ordering;
 
 use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::Time};
-use quartet_crds::quantity;
+use quartet_crds::{conditions::Reason, quantity};
 
 use super::Members;
+use crate::plan::{Step, WAITING, list};
 
 /// The size that a claim asks for.
 pub fn requested(claim: &PersistentVolumeClaim) -> Option<&str> {
@@ -19,8 +20,17 @@ pub fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     volume.is_some_and(|volume| !volume.is_empty())
 }
 
+/// Waits until volumes have the size that was asked for.
+pub fn resizing<Call>(members: &Members, replicas: u16) -> Option<Step<Call>> {
+    let growing = growing(members, replicas);
+    (!growing.is_empty()).then(|| {
+        let message = format!("The volumes of members {} are growing.", list(&growing));
+        Step::wait(Reason::ResizingVolumes, message).after(WAITING)
+    })
+}
+
 /// The members whose volumes are still smaller than their claims ask for.
-pub fn growing(members: &Members, replicas: u16) -> Vec<u16> {
+fn growing(members: &Members, replicas: u16) -> Vec<u16> {
     members
         .claims
         .iter()

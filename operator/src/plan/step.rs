@@ -13,6 +13,8 @@ use super::{Child, Deletion, Grounds, ObjectKind, Plan, Record};
 
 /// How soon to look again while something is under way.
 const SOON: Duration = Duration::from_secs(1);
+/// The same for what members or volumes do by themselves, of which watches tell too.
+pub const WAITING: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step<Call> {

@@ -16,8 +16,8 @@ use quartet_crds::{
 use super::{Step, World, drain, subject};
 use crate::{
     members::{
-        pods::{explain, is_dead},
-        rollout::{outdated, restart as deletion},
+        pods::explain,
+        rollout::{self, outdated, restart as deletion},
     },
     plan::{Deletion, list, open},
 };
@@ -26,12 +26,7 @@ pub(super) fn replace_dead(world: &World<'_>) -> Option<Step> {
     if world.valid.spec.hibernated {
         return None;
     }
-    let (ordinal, pod) = outdated(&world.seen.members).into_iter().find(|(_, pod)| is_dead(pod))?;
-    let message = format!(
-        "Nothing runs in the pod of {}, and its template is an old one: it is replaced.",
-        world.name(ordinal)
-    );
-    Some(Step::wait(Reason::RollingOut, message).deleting(deletion(pod)))
+    rollout::replace_dead(&world.seen.members, |ordinal| world.name(ordinal))
 }
 
 /// Where no Primary component can be waited for: a template under which no server runs must be put right by the next.
@@ -64,18 +59,9 @@ pub(super) fn roll(world: &World<'_>) -> Option<Step> {
     if outdated.is_empty() {
         return None;
     }
-    let (members, pods) = (world.pods_wanted(), &world.seen.members.pods);
-    let to_go = outdated.len();
-    let missing: Vec<u16> = (0..members)
-        .filter(|ordinal| world.pod(*ordinal).is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()))
-        .collect();
-    if !missing.is_empty() {
-        let message = format!(
-            "{to_go} members still run an old template; waiting for the pods of {}.{}",
-            list(&missing),
-            explain(pods, &missing)
-        );
-        return Some(Step::wait(Reason::RollingOut, message));
+    let (members, to_go) = (world.pods_wanted(), outdated.len());
+    if let Some(step) = rollout::returning(&world.seen.members, members, to_go) {
+        return Some(step);
     }
     let unsynced = world.unsynced(members);
     let may_go = |ordinal: u16| unsynced.iter().all(|other| *other == ordinal);
@@ -91,7 +77,7 @@ pub(super) fn roll(world: &World<'_>) -> Option<Step> {
         let message = format!(
             "{to_go} members still run an old template; they are restarted once members {} are Synced.{}",
             list(&unsynced),
-            explain(pods, &unsynced)
+            explain(&world.seen.members.pods, &unsynced)
         );
         return Some(Step::wait(Reason::RolloutWaiting, message));
     };

@@ -1,7 +1,5 @@
 //! The end of every operation: nothing else is due, so it is closed once everything is well.
 
-use std::time::Duration;
-
 use quartet_client::galera::{MemberState, SchemaReport};
 use quartet_crds::conditions::Reason;
 
@@ -10,10 +8,8 @@ use crate::{
     galera_cluster::build::settings,
     members::{pods::explain, rollout, volumes},
     names,
-    plan::{close, list},
+    plan::{WAITING, close, list},
 };
-
-const WAITING: Duration = Duration::from_secs(2);
 
 pub(super) fn step(world: &World<'_>) -> Option<Step> {
     members(world)
@@ -21,7 +17,7 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
             world.status.operation.as_ref()?;
             Some(Step::wait(Reason::Settled, "The last operation is done.").recording(Some(close())))
         })
-        .or_else(|| resizing(world))
+        .or_else(|| volumes::resizing(&world.seen.members, world.valid.replicas))
         .or_else(|| proxies(world))
         .or_else(|| schema(world))
 }
@@ -58,14 +54,6 @@ fn members(world: &World<'_>) -> Option<Step> {
         explain(&world.seen.members.pods, &unsynced)
     );
     Some(Step::wait(Reason::MembersUnready, message).after(WAITING))
-}
-
-fn resizing(world: &World<'_>) -> Option<Step> {
-    let growing = volumes::growing(&world.seen.members, world.valid.replicas);
-    (!growing.is_empty()).then(|| {
-        let message = format!("The volumes of members {} are growing.", list(&growing));
-        Step::wait(Reason::ResizingVolumes, message).after(WAITING)
-    })
 }
 
 /// Old ones serve too, but what the spec asks for is new ones.

@@ -12,8 +12,8 @@ use quartet_crds::{common::OperationMember, conditions::Reason, sync_cluster::Op
 use super::{Step, World, drain, step::Intent};
 use crate::{
     members::{
-        pods::{explain, is_dead},
-        rollout::{outdated, restart as deletion},
+        pods::explain,
+        rollout::{self, outdated, restart as deletion},
     },
     plan::list,
 };
@@ -22,11 +22,7 @@ pub(super) fn replace_dead(world: &World<'_>) -> Option<Step> {
     if world.valid.spec.hibernated {
         return None;
     }
-    let (ordinal, pod) = outdated(&world.seen.members).into_iter().find(|(_, pod)| is_dead(pod))?;
-    let message = format!(
-        "Nothing runs in the pod of member {ordinal}, and its template is an old one: it is replaced."
-    );
-    Some(Step::wait(Reason::RollingOut, message).deleting(deletion(pod)))
+    rollout::replace_dead(&world.seen.members, |ordinal| format!("member {ordinal}"))
 }
 
 pub(super) fn roll(world: &World<'_>) -> Option<Step> {
@@ -36,16 +32,8 @@ pub(super) fn roll(world: &World<'_>) -> Option<Step> {
     }
     let members = world.valid.replicas;
     let to_go = outdated.len();
-    let missing: Vec<u16> = (0..members)
-        .filter(|ordinal| world.pod(*ordinal).is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()))
-        .collect();
-    if !missing.is_empty() {
-        let message = format!(
-            "{to_go} members still run an old template; waiting for the pods of {}.{}",
-            list(&missing),
-            explain(&world.seen.members.pods, &missing)
-        );
-        return Some(Step::wait(Reason::RollingOut, message));
+    if let Some(step) = rollout::returning(&world.seen.members, members, to_go) {
+        return Some(step);
     }
     let unhealthy: Vec<u16> = (0..members).filter(|ordinal| !world.is_healthy(*ordinal)).collect();
     let only_itself = |ordinal: u16| unhealthy.iter().all(|other| *other == ordinal);

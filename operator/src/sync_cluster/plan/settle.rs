@@ -1,16 +1,12 @@
 //! The end of every operation: nothing else is due, so it is closed once its members are well.
 
-use std::time::Duration;
-
 use quartet_crds::conditions::Reason;
 
 use super::{Step, World};
 use crate::{
     members::{pods::explain, volumes},
-    plan::{close, list},
+    plan::{WAITING, close, list},
 };
-
-const WAITING: Duration = Duration::from_secs(2);
 
 pub(super) fn step(world: &World<'_>) -> Option<Step> {
     let members = world.valid.replicas;
@@ -34,13 +30,5 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
     if world.status.operation.is_some() {
         return Some(Step::wait(Reason::Settled, "The last operation is done.").recording(Some(close())));
     }
-    resizing(world)
-}
-
-fn resizing(world: &World<'_>) -> Option<Step> {
-    let growing = volumes::growing(&world.seen.members, world.valid.replicas);
-    (!growing.is_empty()).then(|| {
-        let message = format!("The volumes of members {} are growing.", list(&growing));
-        Step::wait(Reason::ResizingVolumes, message).after(WAITING)
-    })
+    volumes::resizing(&world.seen.members, world.valid.replicas)
 }
