@@ -12,10 +12,35 @@ use quartet_crds::{
 };
 
 use super::Parent;
-use crate::{kube::apply, members::volumes::requested, names};
+use crate::{
+    kube::apply,
+    members::{Members, volumes::requested},
+    names,
+    plan::Child,
+};
+
+/// The members' claims, each to be changed only while it is the very object that was seen.
+pub fn claims(
+    parent: &Parent,
+    storage: &StorageSpec,
+    policy: DeletionPolicy,
+    members: &Members,
+) -> Vec<Child> {
+    let changed = |live: &PersistentVolumeClaim| {
+        let uid = live.metadata.uid.clone().unwrap_or_default();
+        claim(parent, storage, policy, live).map(|claim| Child::existing(claim, uid))
+    };
+    members.claims.values().filter_map(changed).collect()
+}
+
+/// Members whose volumes go with an earlier resource of this name. No pod is to mount a volume that goes away under it.
+pub fn left_over(parent: &Parent, members: &Members) -> Vec<u16> {
+    let claims = members.claims.iter();
+    claims.filter(|(_, claim)| is_left_over(parent, claim)).map(|(ordinal, _)| *ordinal).collect()
+}
 
 /// None for a claim that is being deleted, or is about to be, or asks for no size that can be read.
-pub fn claim(
+fn claim(
     parent: &Parent,
     storage: &StorageSpec,
     policy: DeletionPolicy,
@@ -47,7 +72,7 @@ pub fn claim(
 }
 
 /// It went with an earlier resource of this name: the garbage collector takes it.
-pub fn is_left_over(parent: &Parent, live: &PersistentVolumeClaim) -> bool {
+fn is_left_over(parent: &Parent, live: &PersistentVolumeClaim) -> bool {
     apply::is_of_earlier(&live.metadata, &parent.owner())
 }
 

@@ -6,7 +6,10 @@ use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis:
 use quartet_crds::{conditions::Reason, quantity};
 
 use super::Members;
-use crate::plan::{Step, WAITING, list};
+use crate::{
+    children::{Parent, claim},
+    plan::{Step, WAITING, list},
+};
 
 /// The size that a claim asks for.
 pub fn requested(claim: &PersistentVolumeClaim) -> Option<&str> {
@@ -43,6 +46,18 @@ fn growing(members: &Members, replicas: u16) -> Vec<u16> {
         })
         .map(|(ordinal, _)| *ordinal)
         .collect()
+}
+
+/// Members that still run on volumes of an earlier resource have no say: what they belong to goes with them.
+pub fn leaving<Call>(parent: &Parent, members: &Members) -> Option<Step<Call>> {
+    let leaving = claim::left_over(parent, members);
+    (!leaving.is_empty()).then(|| {
+        let message = format!(
+            "The volumes of members {} go with an earlier resource of this name; new members start once they are gone.",
+            list(&leaving)
+        );
+        Step::wait(Reason::StartingMembers, message)
+    })
 }
 
 /// Volumes that nobody asks, since no pod mounts them, and that an earlier resource of this name has left.

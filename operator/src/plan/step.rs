@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::{
+    Metadata,
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+};
 use quartet_crds::conditions::{self, Reason, Type};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Child, Deletion, Grounds, ObjectKind, Plan, Record};
+use super::{Child, Deletion, Grounds, Object, ObjectKind, Plan, Record};
 
 /// How soon to look again while something is under way.
 const SOON: Duration = Duration::from_secs(1);
@@ -143,6 +146,17 @@ impl Deletion {
             resource_version: metadata.resource_version.clone()?,
             grounds,
         })
+    }
+}
+
+/// A child that the spec may do without: it, or the deletion of the one that there still is.
+pub fn optional<K>(kind: ObjectKind, wanted: Option<K>, live: Option<&K>) -> (Option<Child>, Option<Deletion>)
+where
+    K: Into<Object> + Metadata<Ty = ObjectMeta>,
+{
+    match (wanted, live) {
+        (Some(wanted), _) => (Some(Child::new(wanted)), None),
+        (None, live) => (None, live.and_then(|live| Deletion::new(kind, live.metadata(), Grounds::Obsolete))),
     }
 }
 

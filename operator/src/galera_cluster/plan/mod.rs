@@ -23,7 +23,7 @@ use crate::{
     children::{claim, secrets::admin},
     members::{hibernate, rollout},
     names,
-    plan::{Child, Deletion, Grounds, ObjectKind, Plan},
+    plan::{Child, Deletion, ObjectKind, Plan, optional},
     reconcile::Given,
 };
 
@@ -83,43 +83,28 @@ fn children(world: &World<'_>) -> (Vec<Child>, Vec<Deletion>) {
         Child::new(build::network_policy::proxies(valid)),
     ];
     apply.extend(build::secrets::of_users(valid, seen, fresh).into_iter().map(Child::new));
-    let stats = build::secrets::stats(valid, seen, fresh);
-    let mut obsolete = Vec::new();
-    if stats.is_none()
-        && let Some(live) = seen.made.get(&names::proxy_stats(&valid.parent.name))
-    {
-        obsolete.extend(Deletion::new(ObjectKind::Secret, &live.metadata, Grounds::Obsolete));
-    }
-    apply.extend(stats.map(Child::new));
-    let mut claims = seen.members.claims.values();
-    let leaving = claims.any(|live| claim::is_left_over(&valid.parent, live));
-    // No pod is to mount a volume that goes away under it.
-    if seen.members.stateful_set.is_some() || !leaving {
+    let made = seen.made.get(&names::proxy_stats(&valid.parent.name));
+    let (stats, no_stats) = optional(ObjectKind::Secret, build::secrets::stats(valid, seen, fresh), made);
+    apply.extend(stats);
+    let leaving = claim::left_over(&valid.parent, &seen.members);
+    if seen.members.stateful_set.is_some() || leaving.is_empty() {
         apply.push(Child::new(build::member::stateful_set(valid, members, seen)));
     }
     apply.push(Child::new(build::proxy::deployment(valid)));
     let counted = if world.cluster.is_some() { members.max(valid.replicas) } else { 0 };
-    for (budget, live) in [
-        (build::disruption_budget::members(valid, counted, world.spares_one(members)), &seen.budget),
-        (build::disruption_budget::proxies(valid), &seen.proxy_budget),
-    ] {
-        if let (None, Some(live)) = (&budget, live) {
-            let kind = ObjectKind::PodDisruptionBudget;
-            obsolete.extend(Deletion::new(kind, &live.metadata, Grounds::Obsolete));
-        }
-        apply.extend(budget.map(Child::new));
-    }
+    let budget = build::disruption_budget::members(valid, counted, world.spares_one(members));
+    let kind = ObjectKind::PodDisruptionBudget;
+    let (budget, no_budget) = optional(kind, budget, seen.budget.as_ref());
+    let proxies = build::disruption_budget::proxies(valid);
+    let (proxies, no_proxies) = optional(kind, proxies, seen.proxy_budget.as_ref());
+    apply.extend(budget.into_iter().chain(proxies));
     let (storage, policy) = (&valid.spec.storage, valid.spec.deletion_policy);
-    for live in seen.members.claims.values() {
-        let uid = live.metadata.uid.clone().unwrap_or_default();
-        let claim = claim::claim(&valid.parent, storage, policy, live);
-        apply.extend(claim.map(|claim| Child::existing(claim, uid)));
-    }
+    apply.extend(claim::claims(&valid.parent, storage, policy, &seen.members));
     for pod in marks {
         let uid = world.uid_of_pod(pod.metadata.name.as_deref().unwrap_or_default());
         apply.extend(uid.map(|uid| Child::existing(pod, uid)));
     }
-    (apply, obsolete)
+    (apply, [no_stats, no_budget, no_proxies].into_iter().flatten().collect())
 }
 
 /// An operation is about one member: its ordinal and incarnation.

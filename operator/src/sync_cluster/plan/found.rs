@@ -36,14 +36,8 @@ pub(super) fn step(world: &World<'_>) -> Option<Step> {
     if let Some((id, operation)) = world.operation_of(OperationKind::Found) {
         return Some(go_on(world, id, operation));
     }
-    // Members that still run on them have no say: what they belong to goes with them.
-    let left_over = world.left_over();
-    if !left_over.is_empty() {
-        let message = format!(
-            "The volumes of members {} go with an earlier resource of this name; new members start once they are gone.",
-            list(&left_over)
-        );
-        return Some(Step::wait(Reason::StartingMembers, message));
+    if let Some(step) = volumes::leaving(&world.valid.parent, &world.seen.members) {
+        return Some(step);
     }
     let mut clusters: Vec<Uuid> = world.seen.reports().filter_map(|report| report.cluster).collect();
     clusters.sort_unstable();

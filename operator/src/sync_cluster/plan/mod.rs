@@ -29,7 +29,7 @@ use super::{Call, Seen, build, validate::Valid};
 use crate::{
     children::{claim, secrets},
     members::{hibernate, rollout},
-    plan::{Child, Deletion, Grounds, ObjectKind, Plan},
+    plan::{Child, Deletion, ObjectKind, Plan, optional},
     reconcile::Given,
 };
 
@@ -74,26 +74,18 @@ fn children(world: &World<'_>) -> (Vec<Child>, Option<Deletion>) {
         Child::new(build::services::clients(valid)),
         Child::new(build::network_policy::network_policy(valid, &settings.namespace)),
     ];
-    // No pod is to mount a volume that goes away under it.
-    if seen.members.stateful_set.is_some() || world.left_over().is_empty() {
+    let leaving = claim::left_over(&valid.parent, &seen.members);
+    if seen.members.stateful_set.is_some() || leaving.is_empty() {
         let set =
             build::stateful_set::stateful_set(valid, world.pods_wanted(), seen.members.stateful_set.as_ref());
         apply.push(Child::new(set));
     }
     let budget = build::disruption_budget::disruption_budget(valid, world.pods_wanted().max(valid.replicas));
-    let obsolete = match (&budget, &seen.disruption_budget) {
-        (None, Some(live)) => {
-            Deletion::new(ObjectKind::PodDisruptionBudget, &live.metadata, Grounds::Obsolete)
-        }
-        _ => None,
-    };
-    apply.extend(budget.map(Child::new));
+    let (budget, obsolete) =
+        optional(ObjectKind::PodDisruptionBudget, budget, seen.disruption_budget.as_ref());
+    apply.extend(budget);
     let (storage, policy) = (&valid.spec.storage, valid.spec.deletion_policy);
-    for live in seen.members.claims.values() {
-        let uid = live.metadata.uid.clone().unwrap_or_default();
-        let claim = claim::claim(&valid.parent, storage, policy, live);
-        apply.extend(claim.map(|claim| Child::existing(claim, uid)));
-    }
+    apply.extend(claim::claims(&valid.parent, storage, policy, &seen.members));
     for pod in seen.members.pods.values() {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         apply.extend(build::pod::labels(valid, pod).map(|pod| Child::existing(pod, uid)));

@@ -10,7 +10,6 @@ use quartet_crds::sync_cluster::{Operation, OperationKind, SyncCluster, SyncClus
 use uuid::Uuid;
 
 use crate::{
-    children::claim::is_left_over,
     members::{hibernate, pods::is_ready},
     names,
     reconcile::Given,
@@ -116,15 +115,6 @@ impl<'a> World<'a> {
         let recorded =
             self.status.members.iter().filter_map(|member| u16::try_from(member.ordinal + 1).ok()).max();
         wanted.max(known).max(recorded.unwrap_or(0))
-    }
-
-    /// Members whose volumes go with an earlier resource of this name.
-    pub fn left_over(&self) -> Vec<u16> {
-        let claims = self.seen.members.claims.iter();
-        claims
-            .filter(|(_, claim)| is_left_over(&self.valid.parent, claim))
-            .map(|(ordinal, _)| *ordinal)
-            .collect()
     }
 
     /// In every configuration, as it is in its member's own words.

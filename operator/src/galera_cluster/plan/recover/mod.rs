@@ -23,7 +23,6 @@ use uuid::Uuid;
 
 use super::{Step, World, subject};
 use crate::{
-    children::claim,
     galera_cluster::{Call, Command},
     members::volumes,
     plan::{Record, close, list, open},
@@ -38,7 +37,7 @@ const REFUSED: Duration = Duration::from_secs(2);
 pub(super) fn step(world: &World<'_>) -> Option<Step> {
     if world.cluster.is_none()
         && world.status.operation.is_none()
-        && let Some(step) = volumes_that_go(world)
+        && let Some(step) = volumes::leaving(&world.valid.parent, &world.seen.members)
     {
         return Some(step);
     }
@@ -286,23 +285,6 @@ fn grant(world: &World<'_>, leave: Leave) -> Step {
         .recording(record)
         .calling(vec![Call { ordinal, command: Command::Bootstrap(bootstrap) }])
         .after(SOON)
-}
-
-/// Members that still run on them have no say: what they belong to goes with them.
-fn volumes_that_go(world: &World<'_>) -> Option<Step> {
-    let claims = &world.seen.members.claims;
-    let leaving: Vec<u16> = claims
-        .iter()
-        .filter(|(_, live)| claim::is_left_over(&world.valid.parent, live))
-        .map(|(ordinal, _)| *ordinal)
-        .collect();
-    (!leaving.is_empty()).then(|| {
-        let message = format!(
-            "The volumes of members {} go with an earlier resource of this name; new members start once they are gone.",
-            list(&leaving)
-        );
-        Step::wait(Reason::StartingMembers, message)
-    })
 }
 
 /// Nothing is begun beside volumes that may hold what would be lost sight of.
