@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time};
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,35 @@ pub struct OperationMember {
     /// UID of the pod or volume that is to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+}
+
+/// An irreversible step, recorded before it is done; members accept only commands with its id. `Own`: what only this kind
+/// of resource records of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation<Kind, Own> {
+    pub id: String,
+    pub kind: Kind,
+    /// The members that it is about, with the incarnations that were seen when it was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub members: Vec<OperationMember>,
+    /// Numbers of members before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    #[serde(flatten)]
+    pub own: Own,
+}
+
+impl<Kind, Own: Default> Operation<Kind, Own> {
+    /// It gets its id and its time when it is recorded.
+    pub fn new(kind: Kind, members: Vec<OperationMember>) -> Self {
+        Self { id: String::new(), kind, members, from: None, to: None, started_at: None, own: Own::default() }
+    }
 }
 
 /// Labels and annotations for the pods beside our own.

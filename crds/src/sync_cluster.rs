@@ -1,14 +1,14 @@
 //! SyncCluster: distributed locks, queues and a coherent cache on Raft.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     common::{
-        DeletionPolicy, OperationMember, PodTemplate, PullPolicy, Resources, SIZE_NEVER_SHRINKS,
-        SIZE_SHRINKS, Scheduling, StorageSpec, Tls,
+        self, DeletionPolicy, PodTemplate, PullPolicy, Resources, SIZE_NEVER_SHRINKS, SIZE_SHRINKS,
+        Scheduling, StorageSpec, Tls,
     },
     conditions::Type,
     duration::Duration,
@@ -320,26 +320,15 @@ pub enum MemberRole {
     Unreachable,
 }
 
-/// An irreversible step, recorded before it is done; members accept only commands with its id.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub type Operation = common::Operation<OperationKind, Founding>;
+
+/// What only a founding records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Operation {
-    pub id: String,
-    pub kind: OperationKind,
+pub struct Founding {
     /// The cluster to be founded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The members that it is about, with the incarnations that were seen when it was decided.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub members: Vec<OperationMember>,
-    /// Numbers of members before and after.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<i32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<i32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -14,7 +14,7 @@ use crate::{
     quantity::Bytes,
 };
 pub use status::{
-    CONDITIONS, GaleraClusterStatus, MemberState, MemberStatus, Operation, OperationKind, SteppedOver,
+    CONDITIONS, GaleraClusterStatus, Grant, MemberState, MemberStatus, Operation, OperationKind, SteppedOver,
 };
 
 /// Members of MariaDB that replicate to each other, and proxies in front of them.

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{common::OperationMember, conditions::Type};
+use crate::{common, conditions::Type};
 
 /// What a GaleraCluster has conditions about.
 pub const CONDITIONS: [Type; 9] = [
@@ -162,29 +162,18 @@ pub enum MemberState {
     Unreachable,
 }
 
-/// An irreversible step, recorded before it is done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub type Operation = common::Operation<OperationKind, Grant>;
+
+/// What only leave to form a Primary component records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Operation {
-    pub id: String,
-    pub kind: OperationKind,
-    /// The members that it is about, with the incarnations that were seen when it was decided.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub members: Vec<OperationMember>,
+pub struct Grant {
     /// Of a grant: the one start of the member's manager that may act on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// Of a grant: the one position that the member may begin from; absent where it founds the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
-    /// Numbers of members before and after.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<i32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<i32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -12,9 +12,7 @@ pub mod seen;
 pub mod status;
 pub mod validate;
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use quartet_crds::galera_cluster::{GaleraCluster, GaleraClusterStatus, Operation};
+use quartet_crds::galera_cluster::{GaleraCluster, GaleraClusterStatus};
 use uuid::Uuid;
 
 pub use command::{Call, Command};
@@ -24,7 +22,7 @@ pub use validate::Valid;
 use crate::{
     failure::Failure,
     kube::Context,
-    plan::{self as plans, ObjectKind, Plan},
+    plan::{ObjectKind, Plan},
     reconcile::{Fault, Given, Kind, Outcome, Verdict},
 };
 
@@ -114,16 +112,6 @@ impl Kind for GaleraClusters {
 
     fn operation(obj: &GaleraCluster) -> Option<Uuid> {
         obj.status.as_ref()?.operation.as_ref()?.id.parse().ok()
-    }
-}
-
-impl plans::Operation for Operation {
-    fn id(&self) -> Option<Uuid> {
-        self.id.parse().ok()
-    }
-
-    fn named(self, id: String, now: Timestamp) -> Self {
-        Self { id, started_at: Some(Time(now)), ..self }
     }
 }
 

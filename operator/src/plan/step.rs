@@ -5,9 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::{
     Metadata,
-    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time},
 };
-use quartet_crds::conditions::{self, Reason, Type};
+use quartet_crds::{
+    common::Operation,
+    conditions::{self, Reason, Type},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -95,33 +98,33 @@ impl<Call> Step<Call> {
     }
 }
 
-/// An irreversible step as a kind's status records it.
-pub trait Operation: Serialize + PartialEq + Clone {
-    fn id(&self) -> Option<Uuid>;
-
-    /// The same intent under this id, begun now.
-    #[must_use]
-    fn named(self, id: String, now: Timestamp) -> Self;
+/// The open operation, with its id.
+pub fn opened<Kind, Own>(live: Option<&Operation<Kind, Own>>) -> Option<(Uuid, &Operation<Kind, Own>)> {
+    let live = live?;
+    Some((live.id.parse().ok()?, live))
 }
 
 /// The id under which this intent is recorded: that of the open operation if it is the same intent, else a fresh one,
 /// with the record that has to be written before anything is done.
-pub fn open<O: Operation>(
-    live: Option<&O>,
-    wanted: O,
+pub fn open<Kind, Own>(
+    live: Option<&Operation<Kind, Own>>,
+    wanted: Operation<Kind, Own>,
     fresh: Uuid,
     now: Timestamp,
-) -> (Uuid, Option<Record>) {
-    let nameless = |operation: &O| operation.clone().named(String::new(), Timestamp::UNIX_EPOCH);
-    if let Some(live) = live
-        && nameless(live) == nameless(&wanted)
-        && let Some(id) = live.id()
+) -> (Uuid, Option<Record>)
+where
+    Operation<Kind, Own>: Clone + PartialEq + Serialize,
+{
+    let intent =
+        |live: &Operation<Kind, Own>| Operation { id: String::new(), started_at: None, ..live.clone() };
+    if let Some((id, live)) = opened(live)
+        && intent(live) == intent(&wanted)
     {
         return (id, None);
     }
     // Plain data always has a Value; the members would refuse what is not recorded.
-    let fields = |operation: &O| serde_json::to_value(operation).unwrap_or_default();
-    let mut patch = fields(&wanted.named(fresh.to_string(), now));
+    let fields = |operation: &Operation<Kind, Own>| serde_json::to_value(operation).unwrap_or_default();
+    let mut patch = fields(&Operation { id: fresh.to_string(), started_at: Some(Time(now)), ..wanted });
     // A merge patch keeps what it does not name: parts that only the operation before had are named as null.
     if let (Some(Value::Object(before)), Value::Object(patch)) = (live.map(fields), &mut patch) {
         for (key, _) in before {

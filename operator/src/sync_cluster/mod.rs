@@ -12,9 +12,7 @@ pub mod seen;
 pub mod status;
 pub mod validate;
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use quartet_crds::sync_cluster::{Operation, SyncCluster, SyncClusterStatus};
+use quartet_crds::sync_cluster::{SyncCluster, SyncClusterStatus};
 use uuid::Uuid;
 
 pub use command::{Call, Command};
@@ -24,7 +22,7 @@ pub use validate::Valid;
 use crate::{
     failure::Failure,
     kube::Context,
-    plan::{self as plans, Plan},
+    plan::Plan,
     reconcile::{Fault, Given, Kind, Outcome, Verdict},
 };
 
@@ -98,16 +96,6 @@ impl Kind for SyncClusters {
 
     fn is_disruptive(call: &Call) -> bool {
         call.command.is_disruptive()
-    }
-}
-
-impl plans::Operation for Operation {
-    fn id(&self) -> Option<Uuid> {
-        self.id.parse().ok()
-    }
-
-    fn named(self, id: String, now: Timestamp) -> Self {
-        Self { id, started_at: Some(Time(now)), ..self }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         pods::explain,
         rollout::{self, outdated, restart as deletion},
     },
-    plan::{Deletion, list, open},
+    plan::{Deletion, list},
 };
 
 pub(super) fn replace_dead(world: &World<'_>) -> Option<Step> {
@@ -91,18 +91,9 @@ fn under_way<'a>(world: &'a World<'_>) -> Option<&'a str> {
 }
 
 fn restart(world: &World<'_>, ordinal: u16, pod: &Pod, to_go: usize) -> Step {
-    let wanted = Operation {
-        id: String::new(),
-        kind: OperationKind::Restart,
-        members: vec![subject(world, ordinal, pod.metadata.uid.clone())],
-        run: None,
-        position: None,
-        from: None,
-        to: None,
-        started_at: None,
-    };
     let live = world.status.operation.as_ref();
-    let (id, record) = open(live, wanted, world.given.ids[0], world.given.now);
+    let member = subject(world, ordinal, pod.metadata.uid.clone());
+    let (id, record) = world.open(Operation::new(OperationKind::Restart, vec![member]));
     let name = world.name(ordinal);
     // Just recorded, it has not been drained for any time yet.
     let drained = match live {

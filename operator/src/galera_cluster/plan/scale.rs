@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Step, World, drain, subject};
 use crate::{
     members::pods::explain,
-    plan::{Deletion, Grounds, ObjectKind, close, list, open},
+    plan::{Deletion, Grounds, ObjectKind, close, list},
 };
 
 pub(super) fn step(world: &World<'_>) -> Option<Step> {
@@ -55,17 +55,11 @@ fn begin(world: &World<'_>, leaving: u16) -> Step {
         return Step::wait(Reason::Shrinking, message);
     }
     let claim = world.seen.members.claims.get(&leaving).and_then(|claim| claim.metadata.uid.clone());
-    let wanted = Operation {
-        id: String::new(),
-        kind: OperationKind::Shrink,
-        members: vec![subject(world, leaving, claim)],
-        run: None,
-        position: None,
+    let (id, record) = world.open(Operation {
         from: Some(i32::from(leaving) + 1),
         to: Some(i32::from(leaving)),
-        started_at: None,
-    };
-    let (id, record) = open(world.status.operation.as_ref(), wanted, world.given.ids[0], world.given.now);
+        ..Operation::new(OperationKind::Shrink, vec![subject(world, leaving, claim)])
+    });
     Step::wait(Reason::Shrinking, format!("{name} leaves: clients are moved off it."))
         .recording(record)
         .calling(drain::call(world, id, leaving))

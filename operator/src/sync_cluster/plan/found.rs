@@ -10,14 +10,14 @@ use std::time::Duration;
 use quartet_client::admin::{self, MemberState, Peer};
 use quartet_crds::{
     conditions::Reason,
-    sync_cluster::{Operation, OperationKind},
+    sync_cluster::{Founding, Operation, OperationKind},
 };
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Step, World,
-    step::{Intent, member, recorded},
+    step::{member, recorded},
 };
 use crate::{
     members::{pods::explain, volumes},
@@ -94,8 +94,8 @@ fn blocked(world: &World<'_>) -> Option<String> {
 fn record(world: &World<'_>, founders: &[Peer]) -> Step {
     let cluster = world.given.ids[1];
     let members = founders.iter().map(|peer| member(peer.ordinal, peer.incarnation)).collect();
-    let intent = Intent { cluster: Some(cluster), ..Intent::new(OperationKind::Found, members) };
-    let (id, record) = intent.open(world);
+    let own = Founding { cluster: Some(cluster.to_string()) };
+    let (id, record) = world.open(Operation { own, ..Operation::new(OperationKind::Found, members) });
     Step::wait(Reason::Founding, format!("{} empty members become cluster {cluster}.", founders.len()))
         .recording(record)
         .calling(calls(world, id, cluster, founders, founders))
@@ -112,7 +112,8 @@ fn calls(world: &World<'_>, operation: Uuid, cluster: Uuid, all: &[Peer], to: &[
 }
 
 fn go_on(world: &World<'_>, id: Uuid, operation: &Operation) -> Step {
-    let Some(cluster) = operation.cluster.as_deref().and_then(|cluster| cluster.parse::<Uuid>().ok()) else {
+    let Some(cluster) = operation.own.cluster.as_deref().and_then(|cluster| cluster.parse::<Uuid>().ok())
+    else {
         return Step::wait(Reason::Founding, "The recorded founding names no cluster; delete the resource.")
             .after(LOST);
     };

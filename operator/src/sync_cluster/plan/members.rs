@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use quartet_client::admin::{self, ChangeMembership, GroupChange, GroupConfiguration, MemberState, Peer};
-use quartet_crds::{conditions::Reason, sync_cluster::OperationKind};
+use quartet_crds::{
+    conditions::Reason,
+    sync_cluster::{Operation, OperationKind},
+};
 use uuid::Uuid;
 
 use super::{
     Step, World,
-    step::{Intent, member, recorded},
+    step::{member, recorded},
 };
 use crate::sync_cluster::{Call, Command, build::quorum};
 
@@ -141,8 +144,8 @@ fn can_lose(world: &World<'_>, peer: Peer) -> bool {
 }
 
 fn command(world: &World<'_>, peer: Peer, message: String) -> Step {
-    let intent = Intent::new(OperationKind::Reset, vec![member(peer.ordinal, peer.incarnation)]);
-    let (operation, record) = intent.open(world);
+    let members = vec![member(peer.ordinal, peer.incarnation)];
+    let (operation, record) = world.open(Operation::new(OperationKind::Reset, members));
     let reset = admin::Reset { operation, incarnation: peer.incarnation };
     Step::wait(Reason::ResettingMember, message)
         .recording(record)

@@ -7,9 +7,13 @@
 use std::cmp::Reverse;
 
 use k8s_openapi::api::core::v1::Pod;
-use quartet_crds::{common::OperationMember, conditions::Reason, sync_cluster::OperationKind};
+use quartet_crds::{
+    common::OperationMember,
+    conditions::Reason,
+    sync_cluster::{Operation, OperationKind},
+};
 
-use super::{Step, World, drain, step::Intent};
+use super::{Step, World, drain};
 use crate::{
     members::{
         pods::explain,
@@ -72,7 +76,7 @@ fn restart(world: &World<'_>, ordinal: u16, pod: &Pod, to_go: usize) -> Step {
         incarnation: world.seen.incarnation(ordinal).map(|incarnation| incarnation.to_string()),
         uid: pod.metadata.uid.clone(),
     };
-    let (operation, record) = Intent::new(OperationKind::Restart, vec![subject]).open(world);
+    let (operation, record) = world.open(Operation::new(OperationKind::Restart, vec![subject]));
     let led = world.led_by(ordinal);
     let overdue = record.is_none()
         && world.operation().is_some_and(|(_, operation)| drain::is_overdue(world, operation));

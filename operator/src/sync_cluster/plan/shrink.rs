@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::{
     Step, World, drain,
     members::{self, Wanted},
-    step::Intent,
 };
 use crate::plan::{Deletion, Grounds, ObjectKind, close, list};
 
@@ -41,12 +40,15 @@ fn take_back(world: &World<'_>, keep: u16) -> Option<Step> {
         return None;
     }
     let members = never.iter().map(|ordinal| leaver(world, *ordinal)).collect();
-    let intent =
-        Intent { from: Some(highest + 1), to: Some(keep), ..Intent::new(OperationKind::Shrink, members) };
-    let (_, record) = intent.open(world);
+    let (_, record) = world.open(shrink(highest + 1, keep, members));
     let message =
         format!("Members {} were not taken in yet; their empty volumes go with them.", list(&never));
     Some(Step::wait(Reason::Shrinking, message).recording(record))
+}
+
+fn shrink(from: u16, to: u16, members: Vec<OperationMember>) -> Operation {
+    let (from, to) = (Some(i32::from(from)), Some(i32::from(to)));
+    Operation { from, to, ..Operation::new(OperationKind::Shrink, members) }
 }
 
 fn remove_members(world: &World<'_>, keep: u16, known: u16) -> Step {
@@ -61,18 +63,14 @@ fn remove_members(world: &World<'_>, keep: u16, known: u16) -> Step {
         let message = format!("{what} once members {} answer and have caught up.", list(&unfit));
         return Step::wait(Reason::Shrinking, message);
     }
-    let intent = Intent {
-        from: Some(known),
-        to: Some(keep),
-        ..Intent::new(OperationKind::Shrink, leaving.iter().map(|ordinal| leaver(world, *ordinal)).collect())
-    };
+    let members = leaving.iter().map(|ordinal| leaver(world, *ordinal)).collect();
     // Once recorded, the claims that were seen then are what may be deleted: they may change, the record may not.
     let open = world
         .operation_of(OperationKind::Shrink)
         .filter(|(_, open)| open.to == Some(i32::from(keep)) && open.from >= Some(i32::from(known)));
     let (operation, record) = match open {
         Some((id, _)) => (id, None),
-        None => intent.open(world),
+        None => world.open(shrink(known, keep, members)),
     };
     let draining = drain::calls(world, operation, &leaving);
     let in_use = drain::under_way(world, &leaving);

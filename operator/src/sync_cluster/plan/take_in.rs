@@ -4,13 +4,16 @@
 //! cluster become voters together, so that the number of voters stays odd.
 
 use quartet_client::admin::{GroupConfiguration, MemberState, Peer};
-use quartet_crds::{conditions::Reason, sync_cluster::OperationKind};
+use quartet_crds::{
+    conditions::Reason,
+    sync_cluster::{Operation, OperationKind},
+};
 use uuid::Uuid;
 
 use super::{
     Step, World,
     members::{self, Wanted},
-    step::{Intent, member, recorded},
+    step::{member, recorded},
     world::is_caught_up,
 };
 use crate::{members::pods::explain, plan::list};
@@ -96,12 +99,12 @@ fn drive(
         let message = format!("{what}: taken in once partitions {} have a leader.", list(world.leaderless()));
         return Step::wait(reason, message);
     }
-    let intent = Intent {
-        from: counts.map(|(from, _)| from),
-        to: counts.map(|(_, to)| to),
-        ..Intent::new(kind, peers.iter().map(|peer| member(peer.ordinal, peer.incarnation)).collect())
-    };
-    let (operation, record) = intent.open(world);
+    let members = peers.iter().map(|peer| member(peer.ordinal, peer.incarnation)).collect();
+    let (operation, record) = world.open(Operation {
+        from: counts.map(|(from, _)| i32::from(from)),
+        to: counts.map(|(_, to)| i32::from(to)),
+        ..Operation::new(kind, members)
+    });
     let step = |calls, message: String| Step::wait(reason, message).recording(record).calling(calls);
     let learning = learn(world, operation, peers);
     let all_there = world.groups.iter().all(|group| {

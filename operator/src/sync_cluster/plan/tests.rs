@@ -117,7 +117,7 @@ fn a_recorded_founding_goes_on_under_its_own_id() {
     assert_eq!(plan.calls.len(), 3);
     for call in &plan.calls {
         let Command::Found(found) = &call.command else { panic!("{call}") };
-        assert_eq!(Some(found.cluster.to_string()), open.cluster);
+        assert_eq!(Some(found.cluster.to_string()), open.own.cluster);
         assert_eq!(found.operation.to_string(), open.id);
     }
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     members::{hibernate, pods::is_ready},
     names,
+    plan::{Record, open, opened},
     reconcile::Given,
     sync_cluster::{PEER_PORT, Seen, build::quorum, validate::Valid},
 };
@@ -46,13 +47,17 @@ impl<'a> World<'a> {
 
     /// The open operation, with its id.
     pub fn operation(&self) -> Option<(Uuid, &Operation)> {
-        let operation = self.status.operation.as_ref()?;
-        Some((operation.id.parse().ok()?, operation))
+        opened(self.status.operation.as_ref())
     }
 
     /// The same, if it is of this kind.
     pub fn operation_of(&self, kind: OperationKind) -> Option<(Uuid, &Operation)> {
         self.operation().filter(|(_, operation)| operation.kind == kind)
+    }
+
+    /// The id under which this is recorded, with the record, unless it is open already.
+    pub fn open(&self, wanted: Operation) -> (Uuid, Option<Record>) {
+        open(self.status.operation.as_ref(), wanted, self.given.ids[0], self.given.now)
     }
 
     /// Every group's leader has committed its configuration: what is not in it is not a member any more.

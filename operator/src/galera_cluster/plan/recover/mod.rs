@@ -16,7 +16,7 @@ use std::time::Duration;
 use quartet_client::galera::{Bootstrap, MemberReport, Position};
 use quartet_crds::{
     conditions::Reason,
-    galera_cluster::{Operation, OperationKind},
+    galera_cluster::{Grant, Operation, OperationKind},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -25,7 +25,7 @@ use super::{Step, World, subject};
 use crate::{
     galera_cluster::{Call, Command},
     members::volumes,
-    plan::{Record, close, list, open},
+    plan::{Record, close, list},
 };
 use decision::{Decision, decide};
 
@@ -107,7 +107,7 @@ struct Given {
 
 fn recorded(operation: &Operation) -> Option<Given> {
     let member = operation.members.first()?;
-    let position = match &operation.position {
+    let position = match &operation.own.position {
         Some(position) => Some(position.parse().ok()?),
         None => None,
     };
@@ -115,7 +115,7 @@ fn recorded(operation: &Operation) -> Option<Given> {
     Some(Given {
         leave: Leave { ordinal: u16::try_from(member.ordinal).ok()?, position, new_history },
         incarnation: member.incarnation.as_deref()?.parse().ok()?,
-        run: operation.run.as_deref()?.parse().ok()?,
+        run: operation.own.run.as_deref()?.parse().ok()?,
     })
 }
 
@@ -254,18 +254,10 @@ fn grant(world: &World<'_>, leave: Leave) -> Step {
         Some(_) if new_history => OperationKind::NewHistory,
         Some(_) => OperationKind::Bootstrap,
     };
-    let wanted = Operation {
-        id: String::new(),
-        kind,
-        members: vec![subject(world, ordinal, None)],
-        run: Some(report.run.to_string()),
-        position: position.map(|position| position.to_string()),
-        from: None,
-        to: None,
-        started_at: None,
-    };
+    let own =
+        Grant { run: Some(report.run.to_string()), position: position.map(|position| position.to_string()) };
     let (operation, record) =
-        open(world.status.operation.as_ref(), wanted, world.given.ids[0], world.given.now);
+        world.open(Operation { own, ..Operation::new(kind, vec![subject(world, ordinal, None)]) });
     let (incarnation, run) = (report.incarnation, report.run);
     let bootstrap = Bootstrap { operation, incarnation, run, position, new_history };
     let (name, said) = (world.name(ordinal), world.said(&[ordinal]));

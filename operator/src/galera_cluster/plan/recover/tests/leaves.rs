@@ -4,7 +4,7 @@
 use quartet_client::galera::{Bootstrap, MemberReport, MemberState, Position, ServerStatus};
 use quartet_crds::{
     common::OperationMember,
-    galera_cluster::{GaleraCluster, Operation, OperationKind, SteppedOver},
+    galera_cluster::{GaleraCluster, Grant, Operation, OperationKind, SteppedOver},
 };
 use uuid::Uuid;
 
@@ -144,20 +144,16 @@ impl Stage {
 }
 
 fn operation(recorded: Recorded) -> Operation {
-    Operation {
-        id: ID.to_string(),
-        kind: recorded.kind,
-        members: vec![OperationMember {
-            ordinal: i32::from(recorded.ordinal),
-            incarnation: Some(INCARNATION.to_string()),
-            uid: None,
-        }],
+    let member = OperationMember {
+        ordinal: i32::from(recorded.ordinal),
+        incarnation: Some(INCARNATION.to_string()),
+        uid: None,
+    };
+    let own = Grant {
         run: Some(RUN.to_string()),
         position: recorded.position.map(|position| position.to_string()),
-        from: None,
-        to: None,
-        started_at: None,
-    }
+    };
+    Operation { id: ID.to_string(), own, ..Operation::new(recorded.kind, vec![member]) }
 }
 
 /// What is sent, and to whom: one command at most.
