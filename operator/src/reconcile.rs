@@ -11,6 +11,7 @@ use std::fmt::{Debug, Display};
 
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
+use quartet_crds::common::PullPolicy;
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
@@ -126,6 +127,13 @@ pub struct Settings {
     pub image_pull_policy: String,
     /// Where the operator itself runs: members let it in to their authenticated port.
     pub namespace: String,
+}
+
+impl Settings {
+    /// What a spec says, or else what the operator was started with.
+    pub fn pull_policy(&self, own: Option<PullPolicy>) -> String {
+        own.map_or_else(|| self.image_pull_policy.clone(), |policy| policy.as_str().to_owned())
+    }
 }
 
 /// What is wrong with a spec.

@@ -47,6 +47,11 @@ pub fn template(
     }
 }
 
+/// Of a container; Kubernetes' own where there is none.
+pub fn pull_policy(policy: &str) -> Option<String> {
+    (!policy.is_empty()).then(|| policy.to_owned())
+}
+
 /// A pod as every kind's are, without containers: not root, kept apart on hosts, without rights in the cluster.
 pub fn spec(
     user: i64,

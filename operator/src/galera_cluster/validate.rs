@@ -63,7 +63,7 @@ pub fn validate(obj: &GaleraCluster, seen: &Seen, given: &Given) -> Result<Valid
 /// Of a spec that was accepted before: what it refers to may have gone since, and its members live on.
 pub fn restore(obj: &GaleraCluster, given: &Given) -> Option<Valid> {
     let (spec, settings) = (&obj.spec, &given.settings);
-    let replicas = u16::try_from(spec.replicas).ok().filter(|replicas| matches!(replicas, 1 | 3 | 5 | 7))?;
+    let replicas = faults::odd(spec.replicas)?;
     let proxies = u16::try_from(spec.proxy.replicas).ok().filter(|proxies| (1..=8).contains(proxies))?;
     (spec.version == "10.11").then(|| Valid {
         parent: Parent::of(obj, LABEL),
@@ -72,9 +72,7 @@ pub fn restore(obj: &GaleraCluster, given: &Given) -> Option<Valid> {
         mariadb_image: spec.image.clone().unwrap_or_else(|| settings.mariadb_image.clone()),
         haproxy_image: spec.proxy.image.clone().unwrap_or_else(|| settings.haproxy_image.clone()),
         node_image: settings.node_image.clone(),
-        pull_policy: spec
-            .image_pull_policy
-            .map_or_else(|| settings.image_pull_policy.clone(), |policy| policy.as_str().to_owned()),
+        pull_policy: settings.pull_policy(spec.image_pull_policy),
         order: order(obj),
         spec: spec.clone(),
     })

@@ -31,6 +31,11 @@ pub fn of_name(name: &str) -> Option<Fault> {
     })
 }
 
+/// So many members of which each has a voice: the schema says the same.
+pub fn odd(replicas: i32) -> Option<u16> {
+    u16::try_from(replicas).ok().filter(|replicas| matches!(replicas, 1 | 3 | 5 | 7))
+}
+
 pub fn of_storage(storage: &StorageSpec, replicas: i32, members: &Members) -> Vec<Fault> {
     let mut faults = Vec::new();
     let all_claimed = (0..replicas).all(|k| u16::try_from(k).is_ok_and(|k| members.claims.contains_key(&k)));

@@ -44,15 +44,14 @@ pub fn validate(obj: &SyncCluster, seen: &Seen, given: &Given) -> Result<Valid, 
 /// Of a spec that was accepted before: what it refers to may have gone since, and its members live on.
 pub fn restore(obj: &SyncCluster, given: &Given) -> Option<Valid> {
     let spec = &obj.spec;
-    let (replicas, partitions) = (u16::try_from(spec.replicas).ok()?, u16::try_from(spec.partitions).ok()?);
-    (matches!(replicas, 1 | 3 | 5 | 7) && (1..=64).contains(&partitions)).then(|| Valid {
+    let replicas = faults::odd(spec.replicas)?;
+    let partitions = u16::try_from(spec.partitions).ok().filter(|count| (1..=64).contains(count))?;
+    Some(Valid {
         parent: Parent::of(obj, LABEL),
         replicas,
         partitions,
         image: spec.image.clone().unwrap_or_else(|| given.settings.node_image.clone()),
-        pull_policy: spec
-            .image_pull_policy
-            .map_or_else(|| given.settings.image_pull_policy.clone(), |policy| policy.as_str().to_owned()),
+        pull_policy: given.settings.pull_policy(spec.image_pull_policy),
         spec: spec.clone(),
     })
 }

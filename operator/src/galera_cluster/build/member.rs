@@ -8,7 +8,7 @@ use quartet_client::{admin, galera::CHECK_PORT};
 
 use super::{
     super::{CLIENT_PORT, GROUP_PORT, INCREMENTAL_PORT, MEMBER, Seen, TRANSFER_PORT, validate::Valid},
-    NODE, SETTINGS, USER, installer, policy, settings,
+    NODE, SETTINGS, USER, installer, settings,
 };
 use crate::{
     children::{
@@ -64,7 +64,7 @@ fn member(valid: &Valid) -> Container {
     Container {
         name: "member".to_owned(),
         image: Some(valid.mariadb_image.clone()),
-        image_pull_policy: policy(valid),
+        image_pull_policy: pod::pull_policy(&valid.pull_policy),
         command: Some(vec![format!("{NODE}/quartet-node"), "galera".to_owned()]),
         env: Some(environment(valid)),
         ports: Some(vec![

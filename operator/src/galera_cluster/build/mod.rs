@@ -31,17 +31,13 @@ fn installer(valid: &Valid) -> Container {
     Container {
         name: "install".to_owned(),
         image: Some(valid.node_image.clone()),
-        image_pull_policy: policy(valid),
+        image_pull_policy: pod::pull_policy(&valid.pull_policy),
         args: Some(vec!["install".to_owned(), NODE.to_owned()]),
         resources: Some(pod::resources(&Resources::default(), "10m", "16Mi")),
         security_context: Some(pod::restricted()),
         volume_mounts: Some(vec![pod::mount("node", NODE)]),
         ..Container::default()
     }
-}
-
-fn policy(valid: &Valid) -> Option<String> {
-    Some(valid.pull_policy.clone()).filter(|policy| !policy.is_empty())
 }
 
 /// Every running pod, told what it has mounted: its host fetches that anew when it changes.

@@ -11,7 +11,7 @@ use quartet_client::galera::CHECK_PORT;
 
 use super::{
     super::{CLIENT_PORT, PROXY, STATS_PORT, WRITER_PORT, validate::Valid},
-    NODE, SETTINGS, USER, installer, policy, secrets,
+    NODE, SETTINGS, USER, installer, secrets,
 };
 use crate::{
     children::pod::{self, mount, port, read_only, variable},
@@ -76,7 +76,7 @@ fn proxy(valid: &Valid) -> Container {
     Container {
         name: "proxy".to_owned(),
         image: Some(valid.haproxy_image.clone()),
-        image_pull_policy: policy(valid),
+        image_pull_policy: pod::pull_policy(&valid.pull_policy),
         command: Some(vec![format!("{NODE}/quartet-node"), "galera-proxy".to_owned()]),
         env: Some(vec![
             variable("QUARTET_SETTINGS", format!("{SETTINGS}/settings.json")),

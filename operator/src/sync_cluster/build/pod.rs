@@ -40,7 +40,7 @@ fn member(valid: &Valid) -> Container {
     Container {
         name: "member".to_owned(),
         image: Some(valid.image.clone()),
-        image_pull_policy: Some(valid.pull_policy.clone()).filter(|policy| !policy.is_empty()),
+        image_pull_policy: pod::pull_policy(&valid.pull_policy),
         args: Some(vec!["sync".to_owned()]),
         env: Some(environment()),
         env_from: Some(vec![EnvFromSource {
