@@ -17,6 +17,33 @@ pub const SIZE_NEVER_SHRINKS: &str = "quantity(self.spec.storage.size).compareTo
 pub const SIZE_SHRINKS: &str =
     "storage.size may not shrink: only its present value or a larger one is allowed";
 
+/// What every kind's spec has beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommonSpec {
+    /// Whether the volumes stay or go when the resource is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// True: the operator keeps its hands off; only the status is kept current.
+    #[serde(default)]
+    pub paused: bool,
+    /// True: the pods are stopped in order, the volumes kept.
+    #[serde(default)]
+    pub hibernated: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<PullPolicy>,
+    /// Names of Secrets of the same namespace that hold credentials of the registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
+    pub image_pull_secrets: Vec<String>,
+    #[serde(default)]
+    pub scheduling: Scheduling,
+    #[serde(default)]
+    pub pod_template: PodTemplate,
+    #[serde(default)]
+    pub tls: Tls,
+}
+
 /// The volume of each member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -6,10 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    common::{
-        self, DeletionPolicy, PodTemplate, PullPolicy, Resources, SIZE_NEVER_SHRINKS, SIZE_SHRINKS,
-        Scheduling, StorageSpec, Tls,
-    },
+    common::{self, CommonSpec, Resources, SIZE_NEVER_SHRINKS, SIZE_SHRINKS, StorageSpec},
     conditions::Type,
     duration::Duration,
     quantity::Bytes,
@@ -95,33 +92,14 @@ pub struct SyncClusterSpec {
     pub cache: CacheSpec,
     #[serde(default)]
     pub lock: LockSpec,
-    /// Whether the volumes stay or go when the resource is deleted.
-    #[serde(default)]
-    pub deletion_policy: DeletionPolicy,
-    /// True: the operator keeps its hands off; only the status is kept current.
-    #[serde(default)]
-    pub paused: bool,
-    /// True: the pods are stopped in order, the volumes kept.
-    #[serde(default)]
-    pub hibernated: bool,
     /// Image of the members, repository with tag or digest; the one that the operator was installed with when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_pull_policy: Option<PullPolicy>,
-    /// Names of Secrets of the same namespace that hold credentials of the registry.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
-    pub image_pull_secrets: Vec<String>,
     #[serde(default)]
     pub resources: Resources,
-    #[serde(default)]
-    pub scheduling: Scheduling,
-    #[serde(default)]
-    pub pod_template: PodTemplate,
-    #[serde(default)]
-    pub tls: Tls,
+    #[serde(flatten)]
+    pub common: CommonSpec,
 }
 
 fn default_replicas() -> i32 {
@@ -141,17 +119,22 @@ impl Default for SyncClusterSpec {
             queue: QueueSpec::default(),
             cache: CacheSpec::default(),
             lock: LockSpec::default(),
-            deletion_policy: DeletionPolicy::default(),
-            paused: false,
-            hibernated: false,
             image: None,
-            image_pull_policy: None,
-            image_pull_secrets: Vec::new(),
             resources: Resources::default(),
-            scheduling: Scheduling::default(),
-            pod_template: PodTemplate::default(),
-            tls: Tls::default(),
+            common: CommonSpec::default(),
         }
+    }
+}
+
+impl AsRef<CommonSpec> for SyncClusterSpec {
+    fn as_ref(&self) -> &CommonSpec {
+        &self.common
+    }
+}
+
+impl AsMut<CommonSpec> for SyncClusterSpec {
+    fn as_mut(&mut self) -> &mut CommonSpec {
+        &mut self.common
     }
 }
 

@@ -11,14 +11,15 @@ use std::fmt::{Debug, Display};
 
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
-use quartet_crds::common::PullPolicy;
+use kube::core::object::HasSpec;
+use quartet_crds::common::{CommonSpec, DeletionPolicy, PullPolicy};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
     failure::Failure,
     kube::Context,
-    plan::{ObjectKind, Plan},
+    plan::{Guard, ObjectKind, Plan},
     spec::faults,
 };
 
@@ -28,6 +29,7 @@ pub use drive::{Done, Situation, look, reconcile};
 /// One custom resource and what is known about keeping it.
 pub trait Kind: Send + Sync + 'static {
     type Resource: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + HasSpec<Spec: AsRef<CommonSpec> + AsMut<CommonSpec>>
         + Clone
         + Debug
         + Serialize
@@ -58,7 +60,8 @@ pub trait Kind: Send + Sync + 'static {
     /// no spec of this version of the schema.
     fn restore(accepted: &Self::Resource, given: &Given) -> Option<Self::Valid>;
 
-    /// The accepted spec with those parts of the present one that are in force also where the rest of it is refused.
+    /// The accepted spec with those of the kind's own parts of the present one that are in force also where the rest of it
+    /// is refused.
     fn in_force(_present: &Self::Resource, accepted: Self::Resource) -> Self::Resource {
         accepted
     }
@@ -91,12 +94,6 @@ pub trait Kind: Send + Sync + 'static {
     where
         Self: Sized;
 
-    /// Keep hands off: observe and report only.
-    fn paused(obj: &Self::Resource) -> bool;
-
-    /// `deletionPolicy: Retain`.
-    fn retains(obj: &Self::Resource) -> bool;
-
     /// The id of the operation that the status holds open.
     fn operation(obj: &Self::Resource) -> Option<Uuid>;
 
@@ -104,6 +101,31 @@ pub trait Kind: Send + Sync + 'static {
     fn is_disruptive(_call: &Self::Call) -> bool {
         false
     }
+}
+
+/// What every kind's spec has.
+pub fn common<K: Kind>(obj: &K::Resource) -> &CommonSpec {
+    obj.spec().as_ref()
+}
+
+/// What is to be done for a resource with this spec: nothing while it is paused.
+pub fn plan<K: Kind>(obj: &K::Resource, valid: &K::Valid, seen: &K::Seen, given: &Given) -> Plan<K::Call> {
+    if common::<K>(obj).paused { Plan::paused() } else { K::plan(obj, valid, seen, given) }
+}
+
+/// The accepted spec with those parts of the present one that are in force also where the rest of it is refused. Whoever
+/// sets Retain means it at once: volumes depend on it.
+pub fn in_force<K: Kind>(present: &K::Resource, mut accepted: K::Resource) -> K::Resource {
+    let now = common::<K>(present);
+    let kept: &mut CommonSpec = accepted.spec_mut().as_mut();
+    (kept.deletion_policy, kept.paused) = (now.deletion_policy, now.paused);
+    K::in_force(present, accepted)
+}
+
+/// What the lint has to know of it.
+pub fn guard<K: Kind>(obj: &K::Resource) -> Guard {
+    let retain = common::<K>(obj).deletion_policy == DeletionPolicy::Retain;
+    Guard { retain, open: K::operation(obj) }
 }
 
 /// What a pure function needs from outside of the cluster.

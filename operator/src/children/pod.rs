@@ -17,7 +17,7 @@ use k8s_openapi::{
     },
 };
 use quartet_crds::{
-    common::{PodTemplate, ResourceAmounts, Resources, Scheduling},
+    common::{CommonSpec, ResourceAmounts, Resources, Scheduling},
     quantity,
 };
 
@@ -27,12 +27,12 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// `settings`: hash of what the pods have to be restarted for.
 pub fn template(
-    extra: &PodTemplate,
+    common: &CommonSpec,
     labels: BTreeMap<String, String>,
     settings: String,
     spec: PodSpec,
 ) -> PodTemplateSpec {
-    let extra = extra.metadata.clone().unwrap_or_default();
+    let extra = common.pod_template.metadata.clone().unwrap_or_default();
     let mut all = extra.labels;
     all.extend(labels);
     let mut annotations = extra.annotations;
@@ -53,19 +53,14 @@ pub fn pull_policy(policy: &str) -> Option<String> {
 }
 
 /// A pod as every kind's are, without containers: not root, kept apart on hosts, without rights in the cluster.
-pub fn spec(
-    user: i64,
-    pods: &LabelSelector,
-    scheduling: &Scheduling,
-    pull_secrets: &[String],
-    grace_seconds: i64,
-) -> PodSpec {
+pub fn spec(user: i64, pods: &LabelSelector, common: &CommonSpec, grace_seconds: i64) -> PodSpec {
+    let (scheduling, secrets) = (&common.scheduling, &common.image_pull_secrets);
     PodSpec {
         affinity: Some(scheduling.affinity.clone().unwrap_or_else(|| apart(pods))),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: some(
-            pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect(),
+            secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect(),
         ),
         node_selector: Some(scheduling.node_selector.clone()).filter(|selector| !selector.is_empty()),
         security_context: Some(PodSecurityContext {

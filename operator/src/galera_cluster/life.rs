@@ -473,7 +473,8 @@ fn a_growth_that_is_asked_for_during_a_rollout_is_followed() {
 
 #[test]
 fn volumes_that_go_with_an_earlier_resource_are_not_begun_from() {
-    let mut cluster = cluster().with_spec(|spec| spec.deletion_policy = DeletionPolicy::Delete).settled();
+    let mut cluster =
+        cluster().with_spec(|spec| spec.common.deletion_policy = DeletionPolicy::Delete).settled();
     // The members of before still answer, and are Primary.
     cluster.made_again_at_once();
     cluster.resource.metadata.uid = Some("the next".to_owned());
@@ -573,7 +574,7 @@ fn a_single_member_restarts_and_recovers_too() {
 
 #[test]
 fn a_cluster_asleep_is_not_said_to_recover() {
-    let cluster = cluster().settled().with_spec(|spec| spec.hibernated = true).settled();
+    let cluster = cluster().settled().with_spec(|spec| spec.common.hibernated = true).settled();
     assert_eq!(cluster.condition(Type::Recovering).0, "False");
 }
 
@@ -626,7 +627,7 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
                 3 if members >= 3 && cluster.primaries().len() == usize::from(members) => {
                     cluster.wipe(u16::try_from(next(u64::from(members))).unwrap());
                 }
-                4 => cluster.change(|spec| spec.hibernated = !spec.hibernated),
+                4 => cluster.change(|spec| spec.common.hibernated = !spec.common.hibernated),
                 5 if members > 0 => cluster.kill(u16::try_from(next(u64::from(members))).unwrap()),
                 6 => cluster.set = None,
                 7 if members == 3 && cluster.primaries().len() == 3 => {
@@ -649,7 +650,7 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
                 |round| if round < 200 { usize::try_from(next(48)).unwrap() } else { usize::MAX },
             );
         }
-        cluster.change(|spec| (spec.replicas, spec.hibernated) = (3, false));
+        cluster.change(|spec| (spec.replicas, spec.common.hibernated) = (3, false));
         cluster.settle();
         assert!(cluster.is_of(3), "seed {seed}: {}", cluster.plan());
     }

@@ -72,10 +72,8 @@ impl Kind for GaleraClusters {
         validate::restore(accepted, given)
     }
 
-    /// Whoever sets Retain means it at once, whatever else of the spec is wrong: volumes depend on it. So does a human
-    /// who says where to begin from.
+    /// A human who says where to begin from is heard at once.
     fn in_force(present: &GaleraCluster, mut accepted: GaleraCluster) -> GaleraCluster {
-        accepted.spec.deletion_policy = present.spec.deletion_policy;
         accepted.spec.recovery = present.spec.recovery.clone();
         accepted
     }
@@ -100,14 +98,6 @@ impl Kind for GaleraClusters {
         given: &Given,
     ) -> GaleraClusterStatus {
         status::status(obj, seen, verdict, outcome, given)
-    }
-
-    fn paused(obj: &GaleraCluster) -> bool {
-        obj.spec.paused
-    }
-
-    fn retains(obj: &GaleraCluster) -> bool {
-        obj.spec.deletion_policy == quartet_crds::common::DeletionPolicy::Retain
     }
 
     fn operation(obj: &GaleraCluster) -> Option<Uuid> {

@@ -91,7 +91,7 @@ impl Look<'_> {
 
     fn absent(&self) -> Option<(Reason, &'static str)> {
         let world = self.world;
-        common::absent(world.valid.spec.hibernated && !world.is_quorate(), world.cluster.is_some())
+        common::absent(world.valid.spec.common.hibernated && !world.is_quorate(), world.cluster.is_some())
     }
 
     fn quorate(&self) -> Observation {
@@ -204,7 +204,7 @@ impl Look<'_> {
 
     fn members_degraded(&self) -> Option<Observation> {
         let world = self.world;
-        if self.absent().is_some() || world.valid.spec.hibernated {
+        if self.absent().is_some() || world.valid.spec.common.hibernated {
             return None;
         }
         let is = |reason, message| Some(Observation::new(Type::Degraded, true, reason, message));

@@ -45,7 +45,7 @@ pub fn validate(obj: &GaleraCluster, seen: &Seen, given: &Given) -> Result<Valid
     all.extend(faults::of_resources("spec.proxy.resources", &spec.proxy.resources));
     all.extend(faults::of_image("spec.image", spec.image.as_deref()));
     all.extend(faults::of_image("spec.proxy.image", spec.proxy.image.as_deref()));
-    all.extend(faults::of_template(&spec.pod_template, &spec.scheduling.node_selector));
+    all.extend(faults::of_pods(&spec.common));
     all.extend(secret_faults(spec, seen));
     let Some(valid) = restore(obj, given) else {
         let allowed = "replicas must be 1, 3, 5 or 7, proxy.replicas between 1 and 8, and version \"10.11\"";
@@ -72,7 +72,7 @@ pub fn restore(obj: &GaleraCluster, given: &Given) -> Option<Valid> {
         mariadb_image: spec.image.clone().unwrap_or_else(|| settings.mariadb_image.clone()),
         haproxy_image: spec.proxy.image.clone().unwrap_or_else(|| settings.haproxy_image.clone()),
         node_image: settings.node_image.clone(),
-        pull_policy: settings.pull_policy(spec.image_pull_policy),
+        pull_policy: settings.pull_policy(spec.common.image_pull_policy),
         order: order(obj),
         spec: spec.clone(),
     })

@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt, api::DynamicObject, core::ApiResource};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Fault, Given, Kind, Outcome, Verdict};
+use super::{Fault, Given, Kind, Outcome, Verdict, common, guard, in_force, plan};
 use crate::{
     failure::{Class, Failure},
     kube::{
@@ -19,7 +19,7 @@ use crate::{
         status, store,
     },
     names,
-    plan::{Child, Grounds, Guard, ObjectKind, Plan},
+    plan::{Child, Grounds, ObjectKind, Plan},
 };
 
 /// Faults may be cured by something that is not watched (a StorageClass, an object of the user's): look again.
@@ -88,17 +88,13 @@ pub async fn look<K: Kind>(
         }
     };
     let mut seen = K::observe(ctx, &obj).await?;
-    let paused = K::paused(&obj);
-    let plan_of = |obj: &K::Resource, valid: &K::Valid, seen: &K::Seen| {
-        if paused { Plan::paused() } else { K::plan(obj, valid, seen, &given) }
-    };
     let mut decided = None;
     match K::validate(&obj, &seen, &given) {
         Err(found) => faults.extend(found),
         Ok(_) if !faults.is_empty() => {}
         Ok(valid) => {
-            let plan = plan_of(&obj, &valid, &seen);
-            if !paused && !accepted::is_kept(&kept, spec_of(&live)) {
+            let plan = plan::<K>(&obj, &valid, &seen, &given);
+            if !common::<K>(&obj).paused && !accepted::is_kept(&kept, spec_of(&live)) {
                 faults.extend(rehearse::<K>(ctx, &owner, namespace, &plan).await);
             }
             decided = faults.is_empty().then_some((valid, plan));
@@ -107,10 +103,10 @@ pub async fn look<K: Kind>(
     if decided.is_none()
         && let Some(accepted) = last_accepted::<K>(&live, &kept)
     {
-        let accepted = K::in_force(&obj, accepted);
+        let accepted = in_force::<K>(&obj, accepted);
         seen = K::observe(ctx, &accepted).await?;
         decided = K::restore(&accepted, &given).map(|valid| {
-            let plan = plan_of(&accepted, &valid, &seen);
+            let plan = plan::<K>(&accepted, &valid, &seen, &given);
             (valid, plan)
         });
     }
@@ -172,8 +168,7 @@ async fn act<K: Kind>(
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     outcome.stuck = true;
-    let guard = Guard { retain: K::retains(&situation.obj), open: K::operation(&situation.obj) };
-    situation.plan.lint(guard, K::is_disruptive).map_err(|breach| {
+    situation.plan.lint(guard::<K>(&situation.obj), K::is_disruptive).map_err(|breach| {
         Failure::caused(Class::Blocked, "refused to carry out a plan of ours: please report it", breach)
     })?;
     let count = |action| ctx.metrics.acted(K::LABEL, action);
@@ -224,7 +219,7 @@ async fn keep<K: Kind>(
     situation: &Situation<K>,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
-    if !situation.faults.is_empty() || K::paused(&situation.obj) {
+    if !situation.faults.is_empty() || common::<K>(&situation.obj).paused {
         return Ok(());
     }
     let metadata = &situation.live.metadata;

@@ -1,11 +1,11 @@
 //! What can be wrong with the parts of a spec that every kind has: what the schema cannot know of other objects, and
 //! grammar.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::cmp::Ordering;
 
 use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::api::resource::Quantity};
 use quartet_crds::{
-    common::{PodTemplate, ResourceAmounts, Resources, StorageSpec},
+    common::{CommonSpec, ResourceAmounts, Resources, StorageSpec},
     conditions::Reason,
     quantity,
 };
@@ -113,13 +113,13 @@ pub fn of_image(field: &str, image: Option<&str>) -> Option<Fault> {
     })
 }
 
-pub fn of_template(template: &PodTemplate, node_selector: &BTreeMap<String, String>) -> Vec<Fault> {
+pub fn of_pods(common: &CommonSpec) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let metadata = template.metadata.clone().unwrap_or_default();
+    let metadata = common.pod_template.metadata.clone().unwrap_or_default();
     for (field, pairs, labels) in [
         ("spec.podTemplate.metadata.labels", &metadata.labels, true),
         ("spec.podTemplate.metadata.annotations", &metadata.annotations, false),
-        ("spec.scheduling.nodeSelector", node_selector, true),
+        ("spec.scheduling.nodeSelector", &common.scheduling.node_selector, true),
     ] {
         let ours = field.starts_with("spec.podTemplate");
         for (key, value) in pairs {

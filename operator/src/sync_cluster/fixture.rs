@@ -119,14 +119,7 @@ impl Model for Raft {
     }
 
     fn spec(spec: &mut SyncClusterSpec) -> Spec<'_> {
-        Spec {
-            replicas: &mut spec.replicas,
-            image: &mut spec.image,
-            storage: &mut spec.storage,
-            deletion_policy: &mut spec.deletion_policy,
-            hibernated: &mut spec.hibernated,
-            paused: &mut spec.paused,
-        }
+        Spec { replicas: &mut spec.replicas, image: &mut spec.image, storage: &mut spec.storage }
     }
 
     fn volume(cluster: &mut Cluster) -> Volume {

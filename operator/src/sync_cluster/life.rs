@@ -130,7 +130,7 @@ fn nothing_is_founded_beside_volumes_that_an_earlier_resource_left() {
 #[test]
 fn volumes_that_go_with_an_earlier_resource_are_neither_used_nor_kept() {
     let mut cluster = cluster().three_members();
-    cluster.change(|spec| spec.deletion_policy = DeletionPolicy::Delete);
+    cluster.change(|spec| spec.common.deletion_policy = DeletionPolicy::Delete);
     cluster.settle();
     cluster.made_again_at_once();
     cluster.resource.metadata.uid = Some("the next".to_owned());
@@ -190,10 +190,10 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
                 1 => cluster.change(|spec| spec.replicas = 3),
                 2 => cluster.change(|spec| spec.image = Some(format!("quartet/node:{seed}-{chapter}"))),
                 // Asleep, two losses would add up to one that nobody survives.
-                3 if !cluster.resource.spec.hibernated && cluster.claims.len() >= 3 => {
+                3 if !cluster.resource.spec.common.hibernated && cluster.claims.len() >= 3 => {
                     cluster.wipe(u16::try_from(next(3)).unwrap());
                 }
-                4 => cluster.change(|spec| spec.hibernated = !spec.hibernated),
+                4 => cluster.change(|spec| spec.common.hibernated = !spec.common.hibernated),
                 _ => cluster.set = None,
             }
             // Twelve actions at most in a plan; most operators live through theirs.
@@ -201,7 +201,7 @@ fn an_operator_killed_anywhere_leaves_nothing_that_the_next_cannot_finish() {
                 |round| if round < 200 { usize::try_from(next(24)).unwrap() } else { usize::MAX },
             );
         }
-        cluster.change(|spec| (spec.replicas, spec.hibernated) = (3, false));
+        cluster.change(|spec| (spec.replicas, spec.common.hibernated) = (3, false));
         cluster.settle();
         assert!(cluster.is_of(3), "seed {seed}: {}", cluster.plan());
     }

@@ -58,12 +58,6 @@ impl Kind for SyncClusters {
         validate::restore(accepted, given)
     }
 
-    /// Whoever sets Retain means it at once, whatever else of the spec is wrong: volumes depend on it.
-    fn in_force(present: &SyncCluster, mut accepted: SyncCluster) -> SyncCluster {
-        accepted.spec.deletion_policy = present.spec.deletion_policy;
-        accepted
-    }
-
     fn plan(obj: &SyncCluster, valid: &Valid, seen: &Seen, given: &Given) -> Plan<Call> {
         plan::next(obj, valid, seen, given)
     }
@@ -80,14 +74,6 @@ impl Kind for SyncClusters {
         given: &Given,
     ) -> SyncClusterStatus {
         status::status(obj, seen, verdict, outcome, given)
-    }
-
-    fn paused(obj: &SyncCluster) -> bool {
-        obj.spec.paused
-    }
-
-    fn retains(obj: &SyncCluster) -> bool {
-        obj.spec.deletion_policy == quartet_crds::common::DeletionPolicy::Retain
     }
 
     fn operation(obj: &SyncCluster) -> Option<Uuid> {

@@ -78,7 +78,7 @@ impl Look<'_> {
 
     fn absent(&self) -> Option<(Reason, &'static str)> {
         let world = self.world;
-        common::absent(world.valid.spec.hibernated && !world.all_led(), world.cluster.is_some())
+        common::absent(world.valid.spec.common.hibernated && !world.all_led(), world.cluster.is_some())
     }
 
     fn leader_elected(&self) -> Observation {
@@ -140,7 +140,7 @@ impl Look<'_> {
 
     fn members_degraded(&self) -> Option<Observation> {
         let world = self.world;
-        if self.absent().is_some() || world.valid.spec.hibernated {
+        if self.absent().is_some() || world.valid.spec.common.hibernated {
             return None;
         }
         let is = |reason, message| Some(Observation::new(Type::Degraded, true, reason, message));

@@ -32,7 +32,7 @@ pub fn validate(obj: &SyncCluster, seen: &Seen, given: &Given) -> Result<Valid, 
     all.extend(faults::of_storage(&spec.storage, spec.replicas, &seen.members));
     all.extend(faults::of_resources("spec.resources", &spec.resources));
     all.extend(faults::of_image("spec.image", spec.image.as_deref()));
-    all.extend(faults::of_template(&spec.pod_template, &spec.scheduling.node_selector));
+    all.extend(faults::of_pods(&spec.common));
     let Some(valid) = restore(obj, given) else {
         let allowed = "replicas must be 1, 3, 5 or 7, and partitions between 1 and 64";
         all.push(fault("spec.replicas", Reason::SpecInvalid, allowed));
@@ -51,7 +51,7 @@ pub fn restore(obj: &SyncCluster, given: &Given) -> Option<Valid> {
         replicas,
         partitions,
         image: spec.image.clone().unwrap_or_else(|| given.settings.node_image.clone()),
-        pull_policy: given.settings.pull_policy(spec.image_pull_policy),
+        pull_policy: given.settings.pull_policy(spec.common.image_pull_policy),
         spec: spec.clone(),
     })
 }
@@ -143,7 +143,7 @@ mod tests {
     fn keys_that_the_operator_owns_are_reserved() {
         let with_label = |key: &'static str, value: &'static str| {
             faults(move |spec| {
-                let metadata = spec.pod_template.metadata.get_or_insert_default();
+                let metadata = spec.common.pod_template.metadata.get_or_insert_default();
                 metadata.labels.insert(key.into(), value.into());
             })
         };

@@ -7,6 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{CustomResource, ResourceExt};
+use quartet_crds::common::CommonSpec;
 use quartet_operator::{
     children::{Parent, secrets},
     failure::{Class, Failure},
@@ -31,8 +32,20 @@ use uuid::Uuid;
 )]
 pub(crate) struct ToySpec {
     pub(crate) size: u32,
-    #[serde(default)]
-    pub(crate) paused: bool,
+    #[serde(flatten)]
+    pub(crate) common: CommonSpec,
+}
+
+impl AsRef<CommonSpec> for ToySpec {
+    fn as_ref(&self) -> &CommonSpec {
+        &self.common
+    }
+}
+
+impl AsMut<CommonSpec> for ToySpec {
+    fn as_mut(&mut self) -> &mut CommonSpec {
+        &mut self.common
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -147,14 +160,6 @@ impl Kind for ToyKind {
         };
         let operation = obj.status.as_ref().and_then(|status| status.operation.clone());
         ToyStatus { size: seen.member_size, reason, operation }
-    }
-
-    fn paused(obj: &Toy) -> bool {
-        obj.spec.paused
-    }
-
-    fn retains(_: &Toy) -> bool {
-        true
     }
 
     fn operation(obj: &Toy) -> Option<Uuid> {

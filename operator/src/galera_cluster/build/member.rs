@@ -49,15 +49,9 @@ fn template(valid: &Valid) -> PodTemplateSpec {
             pod::secret("passwords", names::passwords(&parent.name)),
             pod::secret("admin", names::admin(&parent.name)),
         ]),
-        ..pod::spec(
-            USER,
-            &parent.selector(Some(MEMBER)),
-            &valid.spec.scheduling,
-            &valid.spec.image_pull_secrets,
-            GRACE_SECONDS,
-        )
+        ..pod::spec(USER, &parent.selector(Some(MEMBER)), &valid.spec.common, GRACE_SECONDS)
     };
-    pod::template(&valid.spec.pod_template, parent.labels(Some(MEMBER)), settings::restart_hash(valid), spec)
+    pod::template(&valid.spec.common, parent.labels(Some(MEMBER)), settings::restart_hash(valid), spec)
 }
 
 fn member(valid: &Valid) -> Container {

@@ -26,7 +26,7 @@ const GRACE_SECONDS: i64 = 45;
 pub fn deployment(valid: &Valid) -> Deployment {
     let count = |count: i32| Some(IntOrString::Int(count));
     // Asleep, there is nobody to lead to.
-    let replicas = if valid.spec.hibernated { 0 } else { i32::from(valid.proxies) };
+    let replicas = if valid.spec.common.hibernated { 0 } else { i32::from(valid.proxies) };
     Deployment {
         metadata: valid.parent.metadata(names::proxy(&valid.parent.name)),
         spec: Some(DeploymentSpec {
@@ -60,16 +60,10 @@ fn template(valid: &Valid) -> PodTemplateSpec {
             pod::config("settings", names::settings(&parent.name)),
             pod::secret("stats", secrets::stats_name(valid)),
         ]),
-        ..pod::spec(
-            USER,
-            &parent.selector(Some(PROXY)),
-            &valid.spec.scheduling,
-            &valid.spec.image_pull_secrets,
-            GRACE_SECONDS,
-        )
+        ..pod::spec(USER, &parent.selector(Some(PROXY)), &valid.spec.common, GRACE_SECONDS)
     };
     // Settings reach a running proxy; it is never restarted for them.
-    pod::template(&valid.spec.pod_template, parent.labels(Some(PROXY)), "none".to_owned(), spec)
+    pod::template(&valid.spec.common, parent.labels(Some(PROXY)), "none".to_owned(), spec)
 }
 
 fn proxy(valid: &Valid) -> Container {

@@ -37,7 +37,7 @@ type Step = crate::plan::Step<Call>;
 /// In order: the first that is due is taken.
 const STEPS: [fn(&World<'_>) -> Option<Step>; 7] = [
     restart::replace_dead,
-    |world| world.valid.spec.hibernated.then(|| hibernate::step(&world.seen.members)),
+    |world| world.valid.spec.common.hibernated.then(|| hibernate::step(&world.seen.members)),
     recover::step,
     scale::step,
     restart::roll,
@@ -51,7 +51,7 @@ pub fn next(obj: &GaleraCluster, valid: &Valid, seen: &Seen, given: &Given) -> P
         .iter()
         .find_map(|step| step(&world))
         .unwrap_or_else(|| Step::wait(Reason::Settled, "Everything is as the spec asks.").after(IDLE));
-    let longest = if world.is_quorate() || valid.spec.hibernated { IDLE } else { WATCHFUL };
+    let longest = if world.is_quorate() || valid.spec.common.hibernated { IDLE } else { WATCHFUL };
     let pace = step.pace(&world.status.conditions, given.now, longest);
     let (apply, obsolete) = children(&world);
     step.plan(apply, obsolete, pace)
@@ -98,7 +98,7 @@ fn children(world: &World<'_>) -> (Vec<Child>, Vec<Deletion>) {
     let proxies = build::disruption_budget::proxies(valid);
     let (proxies, no_proxies) = optional(kind, proxies, seen.proxy_budget.as_ref());
     apply.extend(budget.into_iter().chain(proxies));
-    let (storage, policy) = (&valid.spec.storage, valid.spec.deletion_policy);
+    let (storage, policy) = (&valid.spec.storage, valid.spec.common.deletion_policy);
     apply.extend(claim::claims(&valid.parent, storage, policy, &seen.members));
     for pod in marks {
         let uid = world.uid_of_pod(pod.metadata.name.as_deref().unwrap_or_default());

@@ -170,7 +170,7 @@ impl<'a> World<'a> {
 
     /// How many pods there shall be now.
     pub fn pods_wanted(&self) -> u16 {
-        if self.valid.spec.hibernated {
+        if self.valid.spec.common.hibernated {
             return hibernate::replicas(&self.seen.members);
         }
         if self.cluster.is_none() {

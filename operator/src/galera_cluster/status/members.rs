@@ -21,7 +21,7 @@ pub(super) fn fill(
     asked_for: i32,
 ) {
     // Asleep, they are not gone: to wake it needs to be known how many they were.
-    let asleep = world.valid.spec.hibernated && !before.members.is_empty();
+    let asleep = world.valid.spec.common.hibernated && !before.members.is_empty();
     let members = if asleep { world.known() } else { world.pods_wanted() };
     after.members = (0..members).map(|ordinal| one(world, before, ordinal)).collect();
     let ready = (0..members).filter(|ordinal| world.is_synced(*ordinal)).count();

@@ -26,9 +26,9 @@ pub(super) fn template(valid: &Valid) -> PodTemplateSpec {
     let pod = PodSpec {
         containers: vec![member(valid)],
         volumes: Some(vec![pod::secret("admin", names::admin(&parent.name))]),
-        ..pod::spec(USER, &parent.selector(None), &spec.scheduling, &spec.image_pull_secrets, GRACE_SECONDS)
+        ..pod::spec(USER, &parent.selector(None), &spec.common, GRACE_SECONDS)
     };
-    pod::template(&spec.pod_template, parent.labels(None), settings::hash(valid), pod)
+    pod::template(&spec.common, parent.labels(None), settings::hash(valid), pod)
 }
 
 /// What a pod has lost of its labels.

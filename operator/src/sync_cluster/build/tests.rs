@@ -70,7 +70,7 @@ fn a_change_of_settings_changes_the_template() {
 fn labels_of_the_user_never_replace_ours() {
     let set = set(|spec| {
         let labels = [("team".to_owned(), "a".to_owned())].into();
-        spec.pod_template.metadata = Some(PodMetadata { labels, ..PodMetadata::default() });
+        spec.common.pod_template.metadata = Some(PodMetadata { labels, ..PodMetadata::default() });
     });
     let labels = set.spec.unwrap().template.metadata.unwrap().labels.unwrap();
     assert_eq!(labels["team"], "a");
@@ -85,7 +85,7 @@ fn members_prefer_different_hosts_unless_told_otherwise() {
     assert_eq!(spread["topologyKey"], "kubernetes.io/hostname");
     assert_eq!(spread["whenUnsatisfiable"], "ScheduleAnyway");
     let own = value(self::pod(|spec| {
-        spec.scheduling.topology_spread = serde_json::from_value(json!([
+        spec.common.scheduling.topology_spread = serde_json::from_value(json!([
             {"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
         ]))
         .unwrap();

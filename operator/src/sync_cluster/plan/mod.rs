@@ -41,7 +41,7 @@ type Step = crate::plan::Step<Call>;
 /// In order: the first that is due is taken.
 const STEPS: [fn(&World<'_>) -> Option<Step>; 11] = [
     restart::replace_dead,
-    |world| world.valid.spec.hibernated.then(|| hibernate::step(&world.seen.members)),
+    |world| world.valid.spec.common.hibernated.then(|| hibernate::step(&world.seen.members)),
     found::step,
     lost::step,
     members::reset,
@@ -84,7 +84,7 @@ fn children(world: &World<'_>) -> (Vec<Child>, Option<Deletion>) {
     let (budget, obsolete) =
         optional(ObjectKind::PodDisruptionBudget, budget, seen.disruption_budget.as_ref());
     apply.extend(budget);
-    let (storage, policy) = (&valid.spec.storage, valid.spec.deletion_policy);
+    let (storage, policy) = (&valid.spec.storage, valid.spec.common.deletion_policy);
     apply.extend(claim::claims(&valid.parent, storage, policy, &seen.members));
     for pod in seen.members.pods.values() {
         let uid = pod.metadata.uid.clone().unwrap_or_default();

@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(super) fn replace_dead(world: &World<'_>) -> Option<Step> {
-    if world.valid.spec.hibernated {
+    if world.valid.spec.common.hibernated {
         return None;
     }
     rollout::replace_dead(&world.seen.members, |ordinal| format!("member {ordinal}"))

@@ -80,7 +80,7 @@ fn a_new_resource_gets_its_children_before_anything_else() {
 
 #[test]
 fn a_paused_resource_is_left_alone() {
-    let plan = cluster().three_members().with_spec(|spec| spec.paused = true).wiped(1).plan();
+    let plan = cluster().three_members().with_spec(|spec| spec.common.paused = true).wiped(1).plan();
     says(&plan, Reason::Paused);
     assert!(plan.apply.is_empty() && !acts(&plan));
 }

@@ -98,7 +98,7 @@ impl<'a> World<'a> {
     /// How many pods there shall be: as many as the spec asks for, and never fewer than are still members. Where it is
     /// not known who is a member, none of those that were is taken away.
     pub fn pods_wanted(&self) -> u16 {
-        if self.valid.spec.hibernated {
+        if self.valid.spec.common.hibernated {
             return hibernate::replicas(&self.seen.members);
         }
         let wanted = self.valid.replicas;

@@ -13,7 +13,8 @@ pub(super) fn fill(
     world: &World<'_>,
     asked_for: i32,
 ) {
-    let asleep = world.valid.spec.hibernated.then_some(before.members.len()).filter(|known| *known > 0);
+    let asleep =
+        world.valid.spec.common.hibernated.then_some(before.members.len()).filter(|known| *known > 0);
     // Asleep, they are not gone: to wake it needs to be known how many they were.
     let members = asleep.and_then(|known| u16::try_from(known).ok()).unwrap_or_else(|| world.pods_wanted());
     after.members = (0..members).map(|ordinal| one(world, before, ordinal)).collect();
