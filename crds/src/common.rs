@@ -4,18 +4,41 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time};
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::Bytes;
 
-/// A rule of the whole resource: a size that was refused was never in force, and can be taken back.
-pub const SIZE_NEVER_SHRINKS: &str = "quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || \
-     (has(oldSelf.status) && has(oldSelf.status.conditions) && \
-     oldSelf.status.conditions.exists(c, c.type == 'Accepted' && c.status == 'False'))";
-pub const SIZE_SHRINKS: &str =
-    "storage.size may not shrink: only its present value or a larger one is allowed";
+/// Of the whole resource. The name becomes part of every child's name: 40 characters leave room for the longest of them.
+pub(crate) fn name_leaves_room() -> Rule {
+    Rule::new("self.metadata.name.size() <= 40")
+        .message("metadata.name must have at most 40 characters: names of children are made of it")
+}
+
+/// Of the whole resource.
+pub(crate) fn name_is_a_label() -> Rule {
+    Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message(
+        "metadata.name must be a DNS label: lower-case letters, digits and '-', beginning with a letter",
+    )
+}
+
+/// Of the whole resource: a size that was refused was never in force, and can be taken back.
+pub(crate) fn size_never_shrinks() -> Rule {
+    Rule::new(
+        "quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || \
+         (has(oldSelf.status) && has(oldSelf.status.conditions) && \
+         oldSelf.status.conditions.exists(c, c.type == 'Accepted' && c.status == 'False'))",
+    )
+    .message("storage.size may not shrink: only its present value or a larger one is allowed")
+}
+
+/// Of the spec.
+pub(crate) fn sleep_waits_for_pause() -> Rule {
+    Rule::new("!self.paused || self.hibernated == oldSelf.hibernated").message(
+        "hibernated cannot change while paused is true: nothing would be stopped or started; set paused to false",
+    )
+}
 
 /// What every kind's spec has beside its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -15,7 +15,9 @@ pub mod sync_cluster;
 
 use conditions::{Observation, Type};
 use k8s_openapi::{
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+        CustomResourceColumnDefinition, CustomResourceDefinition, JSON,
+    },
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
@@ -27,17 +29,19 @@ pub const VERSION: &str = "v1alpha1";
 
 /// Every kind, with the name of the file that it is written to.
 pub fn all() -> Vec<(&'static str, CustomResourceDefinition)> {
-    let sync_cluster = unobserved_at_first(sync_cluster::SyncCluster::crd(), &sync_cluster::CONDITIONS);
-    let galera_cluster =
-        unobserved_at_first(galera_cluster::GaleraCluster::crd(), &galera_cluster::CONDITIONS);
+    let sync_cluster = complete(sync_cluster::SyncCluster::crd(), &sync_cluster::CONDITIONS);
+    let galera_cluster = complete(galera_cluster::GaleraCluster::crd(), &galera_cluster::CONDITIONS);
     vec![("synccluster.yaml", sync_cluster), ("galeracluster.yaml", galera_cluster)]
 }
 
-/// Until the operator has looked, also where none runs, every condition is there and Unknown.
-fn unobserved_at_first(mut crd: CustomResourceDefinition, types: &[Type]) -> CustomResourceDefinition {
+/// With what is the same in every kind. Until the operator has looked, also where none runs, every condition is there and
+/// Unknown.
+fn complete(mut crd: CustomResourceDefinition, types: &[Type]) -> CustomResourceDefinition {
     let observed: Vec<_> = types.iter().copied().map(Observation::unknown).collect();
     let conditions = conditions::update(&[], &observed, None, &Time(Timestamp::UNIX_EPOCH));
     for version in &mut crd.spec.versions {
+        let own = version.additional_printer_columns.take().unwrap_or_default();
+        version.additional_printer_columns = Some(columns(own));
         let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         let properties = schema.and_then(|schema| schema.properties.as_mut());
         if let Some(status) = properties.and_then(|properties| properties.get_mut("status")) {
@@ -45,6 +49,28 @@ fn unobserved_at_first(mut crd: CustomResourceDefinition, types: &[Type]) -> Cus
         }
     }
     crd
+}
+
+/// What `kubectl get` shows: the kind's own columns among those of every kind.
+fn columns(own: Vec<CustomResourceColumnDefinition>) -> Vec<CustomResourceColumnDefinition> {
+    let column = |name: &str, r#type: &str, json_path: &str| CustomResourceColumnDefinition {
+        name: name.to_owned(),
+        type_: r#type.to_owned(),
+        json_path: json_path.to_owned(),
+        ..CustomResourceColumnDefinition::default()
+    };
+    let ready =
+        |name, field| column(name, "string", &format!(".status.conditions[?(@.type==\"Ready\")].{field}"));
+    let mut all = vec![
+        ready("READY", "status"),
+        ready("REASON", "reason"),
+        column("MEMBERS", "string", ".status.memberSummary"),
+    ];
+    all.extend(own);
+    all.push(column("VERSION", "string", ".status.version"));
+    all.push(column("AGE", "date", ".metadata.creationTimestamp"));
+    all.push(CustomResourceColumnDefinition { priority: Some(1), ..ready("MESSAGE", "message") });
+    all
 }
 
 /// A definition as the file beside the types holds it.

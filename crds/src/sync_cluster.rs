@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    common::{self, CommonSpec, Resources, SIZE_NEVER_SHRINKS, SIZE_SHRINKS, StorageSpec},
+    common::{self, CommonSpec, Resources, StorageSpec},
     conditions::Type,
     duration::Duration,
     quantity::Bytes,
@@ -24,7 +24,6 @@ pub const CONDITIONS: [Type; 7] = [
 ];
 
 /// A cluster of members that grant locks, hold queues and keep a coherent cache.
-// The name becomes part of every child's name: 40 characters leave room for the longest of them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "quartet.dev",
@@ -41,34 +40,20 @@ pub const CONDITIONS: [Type; 7] = [
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
-    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "REASON", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
-    printcolumn(name = "MEMBERS", type_ = "string", json_path = ".status.memberSummary"),
     printcolumn(
         name = "LEADER",
         type_ = "string",
         json_path = ".status.leader",
         description = "The member that leads the most partitions, and how many."
     ),
-    printcolumn(name = "VERSION", type_ = "string", json_path = ".status.version"),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "MESSAGE",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
-        priority = 1
-    ),
-    validation = Rule::new("self.metadata.name.size() <= 40")
-        .message("metadata.name must have at most 40 characters: names of children are made of it"),
-    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must be a DNS label: lower-case letters, digits and '-', beginning with a letter"),
-    validation = Rule::new(SIZE_NEVER_SHRINKS).message(SIZE_SHRINKS),
+    validation = common::name_leaves_room(),
+    validation = common::name_is_a_label(),
+    validation = common::size_never_shrinks(),
 )]
 #[cfg_attr(test, kube(cel))]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!self.paused || self.hibernated == oldSelf.hibernated")
-        .message("hibernated cannot change while paused is true: nothing would be stopped or started; set paused to false"),
+    validation = common::sleep_waits_for_pause(),
 )]
 pub struct SyncClusterSpec {
     /// Number of members: 1, 3, 5 or 7.
