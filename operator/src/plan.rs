@@ -21,7 +21,7 @@ use uuid::Uuid;
 mod lint;
 mod step;
 pub use lint::{Breach, Guard};
-pub use step::{Step, WAITING, close, list, open, opened, optional};
+pub use step::{IDLE, Step, WAITING, close, list, open, opened, optional};
 
 /// `Call` is the kind's own type for a command to a member.
 #[derive(Clone, Debug, PartialEq)]

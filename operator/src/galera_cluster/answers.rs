@@ -28,9 +28,9 @@ use super::{Call, Command, Seen, call::call, fixture, observe::observe};
 use crate::{
     children::secrets,
     failure::Class,
+    fixture::settings,
     kube::{Context, events::Events},
     members::Probe,
-    reconcile::Settings,
 };
 
 const TOKEN: &str = "secret";
@@ -65,13 +65,7 @@ fn context(objects: BTreeMap<String, Value>) -> Context {
     Context {
         events: Arc::new(Events::new(client.clone(), "test")),
         client,
-        settings: Settings {
-            node_image: "node".into(),
-            mariadb_image: "mariadb".into(),
-            haproxy_image: "haproxy".into(),
-            image_pull_policy: "Never".into(),
-            namespace: "quartet-system".into(),
-        },
+        settings: settings(),
         metrics: Arc::default(),
         members: AdminClient::new(Duration::from_secs(1)).unwrap(),
     }

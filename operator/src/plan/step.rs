@@ -21,6 +21,8 @@ use super::{Child, Deletion, Grounds, Object, ObjectKind, Plan, Record};
 const SOON: Duration = Duration::from_secs(1);
 /// The same for what members or volumes do by themselves, of which watches tell too.
 pub const WAITING: Duration = Duration::from_secs(2);
+/// Nothing in Kubernetes tells of what members do among themselves, so an idle cluster is looked at again.
+pub const IDLE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step<Call> {
@@ -43,6 +45,11 @@ impl<Call> Step<Call> {
             delete: Vec::new(),
             recheck_after: SOON,
         }
+    }
+
+    /// Nothing is due.
+    pub fn settled() -> Self {
+        Self::wait(Reason::Settled, "Everything is as the spec asks.").after(IDLE)
     }
 
     #[must_use]

@@ -13,7 +13,7 @@ mod world;
 
 use std::time::Duration;
 
-use quartet_crds::{conditions::Reason, galera_cluster::GaleraCluster};
+use quartet_crds::galera_cluster::GaleraCluster;
 
 pub use settle::schema_reports;
 pub use world::World;
@@ -23,13 +23,11 @@ use crate::{
     children::{claim, secrets::admin},
     members::{hibernate, rollout},
     names,
-    plan::{Child, Deletion, ObjectKind, Plan, optional},
+    plan::{Child, Deletion, IDLE, ObjectKind, Plan, optional},
     reconcile::Given,
 };
 
-/// Nothing in Kubernetes tells of transactions, so an idle cluster is looked at again.
-const IDLE: Duration = Duration::from_secs(10);
-/// Nor of a member that has found out what its volume holds: who waits for it looks often.
+/// Nothing in Kubernetes tells of a member that has found out what its volume holds: who waits for it looks often.
 const WATCHFUL: Duration = Duration::from_secs(1);
 
 type Step = crate::plan::Step<Call>;
@@ -47,10 +45,7 @@ const STEPS: [fn(&World<'_>) -> Option<Step>; 7] = [
 
 pub fn next(obj: &GaleraCluster, valid: &Valid, seen: &Seen, given: &Given) -> Plan<Call> {
     let world = World::new(obj, valid, seen, given);
-    let step = STEPS
-        .iter()
-        .find_map(|step| step(&world))
-        .unwrap_or_else(|| Step::wait(Reason::Settled, "Everything is as the spec asks.").after(IDLE));
+    let step = STEPS.iter().find_map(|step| step(&world)).unwrap_or_else(Step::settled);
     let longest = if world.is_quorate() || valid.spec.common.hibernated { IDLE } else { WATCHFUL };
     let pace = step.pace(&world.status.conditions, given.now, longest);
     let (apply, obsolete) = children(&world);

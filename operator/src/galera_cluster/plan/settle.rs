@@ -3,12 +3,12 @@
 use quartet_client::galera::{MemberState, SchemaReport};
 use quartet_crds::conditions::Reason;
 
-use super::{IDLE, Step, World};
+use super::{Step, World};
 use crate::{
     galera_cluster::build::settings,
     members::{pods::explain, rollout, volumes},
     names,
-    plan::{WAITING, close, list},
+    plan::{IDLE, WAITING, close, list},
 };
 
 pub(super) fn step(world: &World<'_>) -> Option<Step> {

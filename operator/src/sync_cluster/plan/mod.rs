@@ -19,9 +19,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
-use quartet_crds::{conditions::Reason, sync_cluster::SyncCluster};
+use quartet_crds::sync_cluster::SyncCluster;
 
 pub use world::{Group, World};
 
@@ -29,12 +27,9 @@ use super::{Call, Seen, build, validate::Valid};
 use crate::{
     children::{claim, secrets},
     members::{hibernate, rollout},
-    plan::{Child, Deletion, ObjectKind, Plan, optional},
+    plan::{Child, Deletion, IDLE, ObjectKind, Plan, optional},
     reconcile::Given,
 };
-
-/// Nothing in Kubernetes tells of a new leader, so an idle cluster is looked at again.
-const IDLE: Duration = Duration::from_secs(10);
 
 type Step = crate::plan::Step<Call>;
 
@@ -55,10 +50,7 @@ const STEPS: [fn(&World<'_>) -> Option<Step>; 11] = [
 
 pub fn next(obj: &SyncCluster, valid: &Valid, seen: &Seen, given: &Given) -> Plan<Call> {
     let world = World::new(obj, valid, seen, given);
-    let step = STEPS
-        .iter()
-        .find_map(|step| step(&world))
-        .unwrap_or_else(|| Step::wait(Reason::Settled, "Everything is as the spec asks.").after(IDLE));
+    let step = STEPS.iter().find_map(|step| step(&world)).unwrap_or_else(Step::settled);
     let pace = step.pace(&world.status.conditions, given.now, IDLE);
     let (apply, obsolete) = children(&world);
     step.plan(apply, obsolete.into_iter().collect(), pace)
