@@ -3,7 +3,7 @@
 //! A resource's name has at most [`LONGEST`] characters and is a DNS label, so that every name made of it is valid:
 //! names of Services are DNS labels (63), and a pod's `controller-revision-hash` label holds the StatefulSet's name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 pub const LONGEST: usize = 40;
 
@@ -117,6 +117,11 @@ pub fn labels(kind: &str, resource: &str) -> BTreeMap<String, String> {
 /// What selects the pods of one resource.
 pub fn selector(kind: &str, resource: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(NAME.to_owned(), kind.to_owned()), (INSTANCE.to_owned(), resource.to_owned())])
+}
+
+/// Labels as text, as a list is asked for by them.
+pub fn query<K: Display, V: Display>(labels: impl IntoIterator<Item = (K, V)>) -> String {
+    labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What every kind's status says alike.
 
-use std::collections::BTreeMap;
-
 use quartet_crds::conditions::{Observation, Reason, Status, Type};
 
 use crate::{
@@ -151,11 +149,6 @@ fn taken(outcome: &Outcome) -> Option<Observation> {
 fn failed(outcome: &Outcome) -> Option<Observation> {
     let failure = outcome.failure.as_ref().filter(|failure| failure.class != Class::Conflict)?;
     Some(Observation::new(Type::Degraded, true, Reason::StepFailed, failure.chain()))
-}
-
-/// For the scale subresource.
-pub fn selector(labels: &BTreeMap<String, String>) -> String {
-    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// The oldest of several versions.

@@ -64,6 +64,11 @@ impl Parent {
         LabelSelector { match_labels: Some(self.selected(component)), ..LabelSelector::default() }
     }
 
+    /// The same as text.
+    pub fn query(&self, component: Option<&str>) -> String {
+        names::query(self.selected(component))
+    }
+
     /// Not a controller reference: of what belongs to somebody else, and only goes with the resource.
     pub fn owner(&self) -> OwnerReference {
         OwnerReference {

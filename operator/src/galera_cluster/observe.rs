@@ -8,7 +8,6 @@ use k8s_openapi::api::{
     core::v1::{Pod, Secret},
     policy::v1::PodDisruptionBudget,
 };
-use kube::ResourceExt;
 use quartet_client::manager::ManagerClient;
 use quartet_crds::galera_cluster::{GaleraCluster, GaleraClusterSpec};
 
@@ -22,21 +21,19 @@ use crate::{
 };
 
 pub async fn observe(ctx: &Context, obj: &GaleraCluster) -> Result<Seen, Failure> {
-    let (namespace, name) = (obj.namespace().unwrap_or_default(), obj.name_any());
-    let uid = obj.uid().unwrap_or_default();
     let parent = Parent::of(obj, LABEL);
-    let members =
-        Box::pin(observe::observe(ctx, &namespace, &name, &uid, &parent.selected(Some(MEMBER)))).await?;
-    let (proxy_name, proxy_labels) = (names::proxy(&name), selector(&parent));
+    let (namespace, name) = (parent.namespace.as_str(), parent.name.as_str());
+    let members = Box::pin(observe::observe(ctx, &parent, Some(MEMBER))).await?;
+    let (proxy_name, proxy_labels) = (names::proxy(name), parent.query(Some(PROXY)));
     let proxies = future::try_join4(
-        owned::<Deployment>(ctx, &namespace, &proxy_name, &uid),
-        owned::<PodDisruptionBudget>(ctx, &namespace, &name, &uid),
-        owned::<PodDisruptionBudget>(ctx, &namespace, &proxy_name, &uid),
-        store::list::<Pod>(ctx, &namespace, &proxy_labels),
+        owned::<Deployment>(ctx, &parent, &proxy_name),
+        owned::<PodDisruptionBudget>(ctx, &parent, name),
+        owned::<PodDisruptionBudget>(ctx, &parent, &proxy_name),
+        store::list::<Pod>(ctx, namespace, &proxy_labels),
     );
     let secrets = future::try_join(
-        secrets(ctx, &namespace, made(&obj.spec, &name), Some(&uid)),
-        secrets(ctx, &namespace, named(&obj.spec), None),
+        secrets(ctx, namespace, made(&obj.spec, name), Some(&parent)),
+        secrets(ctx, namespace, named(&obj.spec), None),
     );
     let probes = observe::probe(ctx, &members, |member| {
         let manager = ManagerClient::new(member);
@@ -46,11 +43,6 @@ pub async fn observe(ctx: &Context, obj: &GaleraCluster) -> Result<Seen, Failure
     let (proxy, budget, proxy_budget, proxy_pods) = proxies?;
     let (made, named) = secrets?;
     Ok(Seen { members, probes, proxy, proxy_pods, budget, proxy_budget, made, named })
-}
-
-fn selector(parent: &Parent) -> String {
-    let labels = parent.selected(Some(PROXY));
-    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// Those that we make, as far as the spec asks for them.
@@ -72,11 +64,11 @@ async fn secrets(
     ctx: &Context,
     namespace: &str,
     wanted: BTreeSet<String>,
-    owner: Option<&str>,
+    owner: Option<&Parent>,
 ) -> Result<BTreeMap<String, Secret>, Failure> {
     let reads = wanted.into_iter().map(|name| async move {
         let secret = match owner {
-            Some(uid) => owned::<Secret>(ctx, namespace, &name, uid).await?,
+            Some(owner) => owned::<Secret>(ctx, owner, &name).await?,
             None => store::get::<Secret>(ctx, namespace, &name).await?,
         };
         Ok::<_, Failure>(secret.map(|secret| (name, secret)))

@@ -49,7 +49,7 @@ pub fn status(
         conditions: conditions::update(&before.conditions, &observed, generation, &Time(given.now)),
         replicas: i32::try_from(seen.members.pods.len()).unwrap_or(i32::MAX),
         ready_proxies: i32::from(seen.ready_proxies()),
-        selector: Some(common::selector(&Parent::of(obj, LABEL).selected(Some(MEMBER)))),
+        selector: Some(Parent::of(obj, LABEL).query(Some(MEMBER))),
         cluster: before.cluster.clone(),
         begun_from: before.begun_from.clone(),
         stepped_over: before.stepped_over.clone(),

@@ -60,7 +60,7 @@ impl Place<'_> {
     }
 
     fn selector(&self) -> String {
-        self.labels().iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+        names::query(self.labels())
     }
 }
 

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Members, Probe, pods::is_ready};
 use crate::{
+    children::Parent,
     failure::Failure,
     kube::{Context, apply, store},
     names,
@@ -31,20 +32,15 @@ pub const TOKEN: &str = "token";
 /// More members than a cluster can have, so that all are asked at once.
 const PROBES: usize = 16;
 
-/// `labels` select the members' pods and claims; `uid` is the owner's.
-pub async fn observe(
-    ctx: &Context,
-    namespace: &str,
-    name: &str,
-    uid: &str,
-    labels: &BTreeMap<String, String>,
-) -> Result<Members, Failure> {
-    let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+/// `component`: of the members' pods and claims, where the kind has several.
+pub async fn observe(ctx: &Context, parent: &Parent, component: Option<&str>) -> Result<Members, Failure> {
+    let (namespace, name) = (parent.namespace.as_str(), parent.name.as_str());
+    let selector = parent.query(component);
     let admin = names::admin(name);
     // Boxed: several requests at once are a large future.
     let children = future::try_join5(
-        owned::<StatefulSet>(ctx, namespace, name, uid),
-        owned::<Secret>(ctx, namespace, &admin, uid),
+        owned::<StatefulSet>(ctx, parent, name),
+        owned::<Secret>(ctx, parent, &admin),
         store::list::<Pod>(ctx, namespace, &selector),
         store::list::<PersistentVolumeClaim>(ctx, namespace, &selector),
         store::list_global::<StorageClass>(ctx),
@@ -68,12 +64,12 @@ pub async fn observe(
 }
 
 /// The child, if it is there and ours.
-pub async fn owned<K>(ctx: &Context, namespace: &str, name: &str, uid: &str) -> Result<Option<K>, Failure>
+pub async fn owned<K>(ctx: &Context, parent: &Parent, name: &str) -> Result<Option<K>, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    let found = store::get::<K>(ctx, namespace, name).await?;
-    Ok(found.filter(|child| apply::is_owned(child.meta(), uid)))
+    let found = store::get::<K>(ctx, &parent.namespace, name).await?;
+    Ok(found.filter(|child| apply::is_owned(child.meta(), &parent.uid)))
 }
 
 /// Pods of the StatefulSet, and those without any controller that it will adopt: they serve meanwhile.

@@ -2,7 +2,6 @@
 
 use futures::future;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::ResourceExt;
 use quartet_crds::sync_cluster::SyncCluster;
 
 use super::{LABEL, Seen};
@@ -14,11 +13,9 @@ use crate::{
 };
 
 pub async fn observe(ctx: &Context, obj: &SyncCluster) -> Result<Seen, Failure> {
-    let (namespace, name) = (obj.namespace().unwrap_or_default(), obj.name_any());
-    let uid = obj.uid().unwrap_or_default();
-    let labels = Parent::of(obj, LABEL).selected(None);
-    let members = observe::observe(ctx, &namespace, &name, &uid, &labels);
-    let budget = owned::<PodDisruptionBudget>(ctx, &namespace, &name, &uid);
+    let parent = Parent::of(obj, LABEL);
+    let members = observe::observe(ctx, &parent, None);
+    let budget = owned::<PodDisruptionBudget>(ctx, &parent, &parent.name);
     // Boxed: several requests at once are a large future.
     let (members, disruption_budget) = Box::pin(future::try_join(members, budget)).await?;
     let probes = observe::probe(ctx, &members, |member| async move { member.report().await }).await;

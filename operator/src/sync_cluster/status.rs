@@ -42,7 +42,7 @@ pub fn status(
         observed_generation: generation,
         conditions: conditions::update(&before.conditions, &observed, generation, &Time(given.now)),
         replicas: i32::try_from(seen.members.pods.len()).unwrap_or(i32::MAX),
-        selector: Some(common::selector(&Parent::of(obj, LABEL).selected(None))),
+        selector: Some(Parent::of(obj, LABEL).query(None)),
         cluster_id: before.cluster_id.clone(),
         operation: before.operation.clone(),
         ..SyncClusterStatus::default()

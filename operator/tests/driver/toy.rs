@@ -92,8 +92,8 @@ impl Kind for ToyKind {
         let namespace = obj.namespace().unwrap_or_default();
         let member = store::get::<ConfigMap>(ctx, &namespace, "member").await?;
         let size = member.and_then(|member| member.data?.get("size")?.parse().ok());
-        let uid = obj.uid().unwrap_or_default();
-        let secret = owned::<Secret>(ctx, &namespace, &names::admin(&obj.name_any()), &uid).await?;
+        let parent = Parent::of(obj, Self::LABEL);
+        let secret = owned::<Secret>(ctx, &parent, &names::admin(&parent.name)).await?;
         Ok(Seen { member_size: size.unwrap_or(0), secret })
     }
 
