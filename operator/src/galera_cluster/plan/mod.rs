@@ -58,16 +58,16 @@ fn children(world: &World<'_>) -> (Vec<Child>, Vec<Deletion>) {
     let fresh = given.secret.as_str();
     let members = world.pods_wanted();
     let addressed = valid.replicas.max(world.may_hold_data());
-    let word = world.word();
+    let told = world.word();
     let passwords = build::secrets::passwords(valid, seen, fresh);
     let marks = build::marks(
         valid,
         seen,
-        &build::settings::text(valid, addressed, &word),
+        &build::settings::text(valid, addressed, &told),
         &serde_json::to_string(&passwords.data).unwrap_or_default(),
     );
     let mut apply = vec![
-        Child::new(build::settings::settings(valid, addressed, &word)),
+        Child::new(build::settings::settings(valid, addressed, &told)),
         Child::new(passwords),
         Child::new(admin(&valid.parent, seen.members.secret.as_ref(), fresh)),
         Child::new(build::services::members(valid)),

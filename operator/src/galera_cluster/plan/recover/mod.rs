@@ -205,22 +205,21 @@ fn over(given: &Given, report: &MemberReport, decision: &Decision, name: &str) -
 fn done(world: &World<'_>, given: Leave, cluster: Uuid) -> Step {
     let name = world.name(given.ordinal);
     let begun = given.position.map(|position| i64::try_from(position.seqno).unwrap_or(i64::MAX));
-    let (from, without, message) = match given.position.filter(|_| given.new_history) {
+    let (from, without, message) = if let Some(position) = given.position.filter(|_| given.new_history) {
         // Nobody has joined it yet who does not answer: managers wait until their settings name it.
-        Some(position) => (
+        (
             Some(position.to_string()),
             world.stepped_over_by(given.ordinal),
             format!("{name} has begun the history {cluster} with {position}."),
-        ),
-        None => {
-            // What the history was begun from belongs to it, and without whom.
-            let status = Some(&world.status).filter(|_| world.cluster == Some(cluster));
-            (
-                status.and_then(|status| status.begun_from.clone()),
-                status.map(|status| status.stepped_over.clone()).unwrap_or_default(),
-                format!("{name} has formed a Primary component."),
-            )
-        }
+        )
+    } else {
+        // What the history was begun from belongs to it, and without whom.
+        let status = Some(&world.status).filter(|_| world.cluster == Some(cluster));
+        (
+            status.and_then(|status| status.begun_from.clone()),
+            status.map(|status| status.stepped_over.clone()).unwrap_or_default(),
+            format!("{name} has formed a Primary component."),
+        )
     };
     let status = json!({
         "cluster": cluster.to_string(), "highestSeqno": begun, "begunFrom": from, "steppedOver": without,
